@@ -1,0 +1,41 @@
+# make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
+# Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
+
+PYTHON ?= python3
+CUDA ?= 12
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: book test lab lint clean
+
+book: .venv/pages
+	$(BIN)/jupyter-book build . --all -W --keep-going -n --quiet
+	@echo "The book: _build/html/index.html"
+
+test: .venv/cuda$(CUDA)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile
+
+lab: .venv/cuda$(CUDA)
+	$(BIN)/jupyter lab notebooks
+
+lint: .venv/cuda$(CUDA)
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:
+	rm -rf .venv _build
+
+# What the pages need: the first section of requirements.txt.
+.venv/pages: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	sed '/^# To run/q' requirements.txt | $(INSTALL) -r /dev/stdin -e .
+	touch $@
+
+# What running needs: all of it, in one stack of CUDA libraries.
+.venv/cuda12: .venv/pages
+	$(INSTALL) -r requirements.txt -e .
+	touch $@
+
+.venv/cuda13: .venv/pages
+	sed '/^# CUDA 12/q' requirements.txt | $(INSTALL) -r /dev/stdin -e '.[cu13]'
+	touch $@

@@ -1,0 +1,43 @@
+"""The command line: `python -m tutorial_lib doctor` and `python -m tutorial_lib train`."""
+
+import argparse
+import time
+
+from tutorial_lib import describe_backend, get_loader, test, train
+from tutorial_lib.doctor import report
+from tutorial_lib.networks.fused import MnistNet
+from tutorial_lib.networks.naive import MnistNetNaive
+
+NETWORKS = {"fused": MnistNet, "naive": MnistNetNaive}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; argparse explains a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m tutorial_lib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "doctor", help="what was found on this machine, what is missing, how to get it"
+    )
+    training = commands.add_parser("train", help="train a network on MNIST and test it")
+    training.add_argument("--net", choices=NETWORKS, default="fused")
+    training.add_argument("--hidden", type=int, default=30, metavar="UNITS")
+    training.add_argument("--epochs", type=int, default=1)
+    training.add_argument("--learning-rate", type=float, default=0.1)
+    options = parser.parse_args(arguments)
+    if options.command == "doctor":
+        print(report())
+        return
+    if min(options.hidden, options.epochs) < 1 or not options.learning_rate > 0:
+        parser.error("--hidden and --epochs must be at least 1, --learning-rate above 0")
+    print(describe_backend())
+    next(get_loader(train=True))  # so that the time is that of training, not of reading files
+    with NETWORKS[options.net](784, options.hidden, 10) as model:
+        start = time.perf_counter()
+        train(model, epochs=options.epochs, learning_rate=options.learning_rate)
+        seconds = time.perf_counter() - start
+        print(f"Accuracy: {test(model):.4f}")
+    print(f"Time: {seconds:.2f} s for {options.epochs} epoch{'s' * (options.epochs > 1)}")
+
+
+if __name__ == "__main__":
+    main()

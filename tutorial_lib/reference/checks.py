@@ -1,0 +1,172 @@
+"""What nvmath and cuBLASLt refuse, and the exceptions they refuse it with.
+
+Types and meanings are those of nvmath-python 1.0 and of the cuBLASLt behind it; the words are
+this book's.
+"""
+
+import logging
+
+import numpy as np
+
+from tutorial_lib.reference import epilogs
+from tutorial_lib.reference.epilogs import STAGES, MatmulEpilog
+
+
+class InvalidMatmulState(Exception):
+    """A Matmul was used after `free`."""
+
+
+class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
+    """CuBLASLt itself refused: a combination that it does not support."""
+
+
+def _strides(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(stride / x.itemsize for stride in x.strides)
+
+
+def memory_order(x: np.ndarray) -> str:
+    """ "F" if a matrix is column-major, "C" if it is row-major; a single row or column counts as
+    cuBLASLt counts it."""
+    rows, columns = _strides(x)
+    if rows == 1 or (columns != 1 and x.shape[0] == 1):
+        return "F"
+    if columns == 1 or x.shape[1] == 1:
+        return "C"
+    raise ValueError(
+        f"a matrix of strides {x.strides} bytes is neither row- nor column-major: copy it first"
+    )
+
+
+def _check_array(x: np.ndarray, name: str) -> None:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
+
+
+def check_operands(a, b, c, beta, options) -> None:
+    """Whether `alpha * a @ b + beta * c` can be stated at all."""
+    if c is None and options.inplace:
+        raise ValueError("inplace=True writes the result into operand c, so c must be given")
+    if c is not None and beta is None:
+        raise ValueError("operand c is given, so beta must be given too")
+    for name, x in (("a", a), ("b", b)) if c is None else (("a", a), ("b", b), ("c", c)):
+        _check_array(x, f"operand {name}")
+        if x.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"operand {name} is {x.dtype}; the reference computes with float32 and float64"
+            )
+        if x.ndim != 2:
+            hint = (
+                ""
+                if name == "c"
+                else "; nvmath also takes vectors and batches, the reference does not"
+            )
+            raise ValueError(f"operand {name} must have 2 dimensions, its shape is {x.shape}{hint}")
+        if 0 in x.shape:
+            raise ValueError(f"operand {name} has shape {x.shape}: each extent must be at least 1")
+        memory_order(x)
+    (m, k), n = a.shape, b.shape[1]
+    if a.dtype != b.dtype:
+        raise ValueError(f"operands a and b must have one dtype, they have {a.dtype} and {b.dtype}")
+    if k != b.shape[0]:
+        raise ValueError(f"a has {k} columns but b has {b.shape[0]} rows; both are the extent K")
+    compute_type = options.compute_type
+    if compute_type is not None and ("64F" in compute_type.name) != (a.dtype == np.float64):
+        raise ValueError(f"{compute_type.name} does not compute with {a.dtype}")
+    if c is None:
+        return
+    if c.dtype != a.dtype:
+        raise cuBLASLtError(
+            f"CUBLAS_STATUS_NOT_SUPPORTED: operand c is {c.dtype}, a and b are {a.dtype}"
+        )
+    if c.shape != (m, n) and (options.inplace or c.shape != (m, 1)):
+        allowed = f"({m}, {n})" if options.inplace else f"({m}, {n}) or ({m}, 1)"
+        raise ValueError(f"operand c must have shape {allowed}, it has {c.shape}")
+    if options.inplace and any(
+        extent > 1 and not stride for extent, stride in zip(c.shape, c.strides)
+    ):
+        raise ValueError(
+            "inplace=True needs a c whose elements lie in different places; this one is broadcast"
+        )
+
+
+def check_epilog_inputs(a, b, c, epilog, inputs) -> dict[str, np.ndarray]:
+    """Whether `epilog` can follow this matmul with these inputs; returns the inputs it will
+    hold."""
+    if epilog is None:
+        if inputs is not None:
+            logging.getLogger().warning(
+                "Matmul: epilog inputs %s are ignored, since there is no epilog", sorted(inputs)
+            )
+        return {}
+    assert epilog in STAGES, "Not supported."  # DEFAULT: nvmath's words, and its AssertionError
+    (m, k), n = a.shape, b.shape[1]
+    in_order = memory_order(a if c is None else c)
+    if epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB) and c is not None and in_order == "C":
+        raise ValueError(
+            f"{epilog.name} needs operand c column-major: pass numpy.asfortranarray(c)"
+        )
+    names = epilogs.input_names(epilog)
+    if k == 1 and names & {"relu_aux", "gelu_aux"}:
+        raise ValueError(f"K=1 is not supported for {epilog.name}")
+    if not names:
+        inputs = {}
+    elif names != set(inputs or {}):
+        raise ValueError(
+            f"{epilog.name} needs the epilog inputs {sorted(names)}, "
+            f"it was given {sorted(inputs or {})}"
+        )
+    for name, x in inputs.items():
+        _check_array(x, f"epilog input {name!r}")
+        _check_epilog_input(name, x, m, n, a.dtype)
+    _check_supported(epilog, m, n, c, in_order)
+    return dict(inputs)
+
+
+def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtype) -> None:
+    shapes = {
+        "bias": [(m,), (m, 1)],
+        "relu_aux": [epilogs.mask_shape(m, n)],
+        "gelu_aux": [(-(-m // epilogs.GELU_ROWS) * epilogs.GELU_ROWS, n)],
+    }[name]
+    if x.shape not in shapes:
+        raise ValueError(
+            f"epilog input {name!r} must have shape {' or '.join(map(str, shapes))}, "
+            f"it has {x.shape}"
+        )
+    if _strides(x)[0] != 1:
+        raise ValueError(
+            f"epilog input {name!r} must be column-major, with stride 1 along its rows; "
+            f"its strides are {x.strides} bytes"
+        )
+    expected = np.dtype(np.uint8) if name == "relu_aux" else dtype
+    if x.dtype != expected:
+        error = cuBLASLtError if name == "bias" else ValueError
+        raise error(f"epilog input {name!r} must be {expected}, it is {x.dtype}")
+
+
+def _check_supported(
+    epilog: MatmulEpilog, m: int, n: int, c: np.ndarray | None, in_order: str
+) -> None:
+    not_supported = "CUBLAS_STATUS_NOT_SUPPORTED: " + epilog.name
+    if epilog == MatmulEpilog.BGRADA and in_order == "C":
+        raise cuBLASLtError(
+            f"{not_supported} needs a column-major result, so a column-major operand a"
+        )
+    if c is not None and in_order == "C" and epilog not in (MatmulEpilog.RELU, MatmulEpilog.GELU):
+        raise cuBLASLtError(
+            f"{not_supported} needs a column-major result, so a column-major operand c"
+        )
+    if (epilog, m) == (MatmulEpilog.BGRADA, 1) or (epilog, n) == (MatmulEpilog.BGRADB, 1):
+        raise cuBLASLtError(f"{not_supported} with a result of one {'row' if m == 1 else 'column'}")
+
+
+def check_matches(new: np.ndarray, held: np.ndarray, name: str) -> None:
+    """Whether an operand may take the place of the one that the plan holds."""
+    _check_array(new, name)
+    for what, ours, theirs in (
+        ("dtype", held.dtype, new.dtype),
+        ("shape", held.shape, new.shape),
+        ("strides", held.strides, new.strides),
+    ):
+        if ours != theirs:
+            raise ValueError(f"the {what} of {name} must stay {ours}, the new one has {theirs}")

@@ -1,0 +1,174 @@
+"""What cuBLASLt does to a matmul's result before it is written: every epilog, in NumPy.
+
+`d` is the (M, N) result of ``alpha * a @ b + beta * c``. A stage changes `d` in place, or looks at it and leaves an
+extra output; an epilog is a few stages in a row. Source: `cublasLtEpilogue_t
+<https://docs.nvidia.com/cuda/cublas/#cublasltepilogue-t>`_ and nvmath-python 1.0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+MASK_ROWS = 128  # the ReLU mask holds one bit per row of d, in columns padded to this many bits
+GELU_ROWS = 8  # the GELU input is kept in columns padded to this many elements
+
+
+class MatmulEpilog(IntEnum):
+    """The epilogs, numbered as in cuBLASLt: a number's bits say which stages it has (BIAS is 4,
+    RELU 2, AUX 128, …)."""
+
+    DEFAULT = 1
+    RELU = 2
+    RELU_AUX = 130
+    BIAS = 4
+    RELU_BIAS = 6
+    RELU_AUX_BIAS = 134
+    DRELU = 136
+    DRELU_BGRAD = 152
+    GELU = 32
+    GELU_AUX = 160
+    GELU_BIAS = 36
+    GELU_AUX_BIAS = 164
+    DGELU = 192
+    DGELU_BGRAD = 208
+    BGRADA = 256
+    BGRADB = 512
+
+
+@dataclass
+class Call:
+    """One matmul on its way through the stages: its operands, the extra inputs it was given, the
+    extra outputs."""
+
+    a: np.ndarray
+    b: np.ndarray
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def _padded(rows: int, multiple: int) -> int:
+    return -(-rows // multiple) * multiple
+
+
+def mask_shape(m: int, n: int) -> tuple[int, int]:
+    """Shape of the packed ReLU mask of an (m, n) result, in bytes: eight rows to a byte, padded
+    to 128 rows."""
+    return _padded(m, MASK_ROWS) // 8, n
+
+
+def pack_mask(positive: np.ndarray) -> np.ndarray:
+    """Pack booleans (M, N) into bits: uint8, `mask_shape(M, N)`, column-major; row i is bit i % 8
+    of byte i // 8."""
+    m, n = positive.shape
+    mask = np.zeros(mask_shape(m, n), np.uint8, order="F")
+    mask[: -(-m // 8)] = np.packbits(positive, axis=0, bitorder="little")
+    return mask
+
+
+def unpack_mask(mask: np.ndarray, m: int) -> np.ndarray:
+    """The first `m` rows of a packed mask as booleans, (m, N): what `pack_mask` was given."""
+    return np.unpackbits(mask, axis=0, count=m, bitorder="little").view(bool)
+
+
+def _gelu_gate(x: np.ndarray) -> np.ndarray:
+    return np.tanh(float(np.sqrt(2 / np.pi)) * (x + 0.044715 * x**3))
+
+
+# Stages: each is what one word of an epilog's name means.
+
+
+def bias(d: np.ndarray, call: Call) -> None:
+    """Add one number per row: ``d[i, :] += bias[i]``."""
+    d += call.inputs["bias"].reshape(-1, 1)
+
+
+def relu(d: np.ndarray, call: Call) -> None:
+    """Negative elements become 0; so does NaN, as in cuBLASLt (fmax returns the operand that is a
+    number)."""
+    np.fmax(d, 0, out=d)
+
+
+def relu_aux(d: np.ndarray, call: Call) -> None:
+    """Remember where d >= 0, packed into bits: the extra output `relu_aux`."""
+    call.outputs["relu_aux"] = pack_mask(d >= 0)
+
+
+def drelu(d: np.ndarray, call: Call) -> None:
+    """The gradient of ReLU: keep `d` where the mask `relu_aux` has a 1, elsewhere 0."""
+    d[~unpack_mask(call.inputs["relu_aux"], len(d))] = 0
+
+
+def gelu(d: np.ndarray, call: Call) -> None:
+    """GELU in its tanh form, ``d/2 (1 + tanh(sqrt(2/pi) (d + 0.044715 d^3)))`` (Hendrycks and
+    Gimpel, 2016)."""
+    d *= 0.5 * (1 + _gelu_gate(d))
+
+
+def gelu_aux(d: np.ndarray, call: Call) -> None:
+    """Remember GELU's input, in columns padded to 8 elements: the extra output `gelu_aux`."""
+    aux = np.zeros((_padded(len(d), GELU_ROWS), d.shape[1]), d.dtype, order="F")
+    aux[: len(d)] = d
+    call.outputs["gelu_aux"] = aux
+
+
+def dgelu(d: np.ndarray, call: Call) -> None:
+    """The gradient of GELU (tanh form) at the remembered input `gelu_aux`, times `d`."""
+    x = call.inputs["gelu_aux"][: len(d)]
+    gate = _gelu_gate(x)
+    slope = float(np.sqrt(2 / np.pi)) * (1 + 3 * 0.044715 * x**2)
+    d *= 0.5 * (1 + gate) + 0.5 * x * (1 - gate**2) * slope
+
+
+def drelu_bgrad(d: np.ndarray, call: Call) -> None:
+    """The gradient of the bias that was added before ReLU: the row sums of `d`, (M,)."""
+    call.outputs["drelu_bgrad"] = d.sum(axis=1)
+
+
+def dgelu_bgrad(d: np.ndarray, call: Call) -> None:
+    """The gradient of the bias that was added before GELU: the row sums of `d`, (M,)."""
+    call.outputs["dgelu_bgrad"] = d.sum(axis=1)
+
+
+def bgrada(d: np.ndarray, call: Call) -> None:
+    """The row sums of operand a, (M,): a bias gradient if `a` holds the gradients."""
+    call.outputs["bgrada"] = call.a.sum(axis=1)
+
+
+def bgradb(d: np.ndarray, call: Call) -> None:
+    """The column sums of operand b, (N,): a bias gradient if `b` holds the gradients."""
+    call.outputs["bgradb"] = call.b.sum(axis=0)
+
+
+STAGES: dict[MatmulEpilog, tuple[Callable[[np.ndarray, Call], None], ...]] = {
+    MatmulEpilog.RELU: (relu,),
+    MatmulEpilog.RELU_AUX: (relu_aux, relu),
+    MatmulEpilog.BIAS: (bias,),
+    MatmulEpilog.RELU_BIAS: (bias, relu),
+    MatmulEpilog.RELU_AUX_BIAS: (bias, relu_aux, relu),
+    MatmulEpilog.DRELU: (drelu,),
+    MatmulEpilog.DRELU_BGRAD: (drelu, drelu_bgrad),
+    MatmulEpilog.GELU: (gelu,),
+    MatmulEpilog.GELU_AUX: (gelu_aux, gelu),
+    MatmulEpilog.GELU_BIAS: (bias, gelu),
+    MatmulEpilog.GELU_AUX_BIAS: (bias, gelu_aux, gelu),
+    MatmulEpilog.DGELU: (dgelu,),
+    MatmulEpilog.DGELU_BGRAD: (dgelu, dgelu_bgrad),
+    MatmulEpilog.BGRADA: (bgrada,),
+    MatmulEpilog.BGRADB: (bgradb,),
+}
+
+# The extra input a stage reads, by its name in `epilog_inputs`.
+INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
+
+
+def input_names(epilog: MatmulEpilog) -> set[str]:
+    """The names that `epilog_inputs` must have for this epilog."""
+    return {INPUTS[stage] for stage in STAGES[epilog] if stage in INPUTS}
+
+
+def apply(epilog: MatmulEpilog, d: np.ndarray, call: Call) -> None:
+    """Run the epilog's stages over `d`, in place; extra outputs go to `call.outputs`."""
+    for stage in STAGES[epilog]:
+        stage(d, call)

@@ -1,0 +1,45 @@
+"""The training loop and the test, as published: one epoch of stochastic gradient descent in file
+order."""
+
+from tutorial_lib.backend import xp
+from tutorial_lib.dataset import get_loader
+from tutorial_lib.functions import binary_cross_entropy, one_hot
+from tutorial_lib.networks.base import MnistNetBase
+
+
+def train(model: MnistNetBase, *, epochs: int = 1, learning_rate: float = 0.1) -> list[float]:
+    """Train in place, printing the loss of each 20th batch; returns the losses of all batches, in
+    order.
+
+    Raises ValueError for fewer than one epoch or a learning rate that is not above 0.
+    """
+    if epochs < 1 or not learning_rate > 0:
+        raise ValueError(
+            "train needs epochs of at least 1 and a learning rate above 0, "
+            f"got {epochs} and {learning_rate}"
+        )
+    losses = []
+    for _ in range(epochs):
+        for batch, (images, labels) in enumerate(get_loader(train=True)):
+            predictions = model.forward(images)
+            targets = one_hot(labels, model.num_outputs)
+            losses.append(binary_cross_entropy(predictions, targets))
+            if batch % 20 == 0:
+                print(f"Batch {batch}  Loss: {float(losses[-1]):.4f}")
+            gradients = model.backward((predictions - targets) / len(labels))
+            for parameter, gradient in zip(model.parameters, gradients):
+                parameter -= learning_rate * gradient  # in place: see networks/base.py
+    return xp.stack(losses).tolist()
+
+
+def test(model: MnistNetBase) -> float:
+    """The share of test images, over the full batches, whose largest probability is that of their
+    label."""
+    correct = total = 0
+    for images, labels in get_loader(train=False):
+        correct += int((model.forward(images).argmax(axis=1) == labels).sum())
+        total += len(labels)
+    return correct / total
+
+
+test.__test__ = False  # a function of the book, not one that pytest should collect
