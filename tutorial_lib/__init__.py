@@ -1,5 +1,4 @@
-"""The companion package of the book: one small network, plainly, fused, and as fast as the GPU
-allows."""
+"""The companion package of the book: one network: plain, fused, and fast."""
 
 from typing import Any
 

@@ -1,7 +1,6 @@
-"""Decides once, at import, what the book computes with: CuPy and nvmath on a GPU that works, else
-NumPy and `reference`.
+"""Decides once, at import, what the book computes with.
 
-`TUTORIAL_BACKEND=gpu` or `cpu` decides instead; asking for a GPU that is not there is an error.
+CuPy and nvmath on a GPU that works, otherwise NumPy and `reference`. `TUTORIAL_BACKEND=gpu` or `cpu` decides instead; asking for a GPU that is not there is an error.
 """
 
 import ctypes
@@ -14,8 +13,7 @@ import numpy as np
 
 
 def find_gpu_problem() -> str:
-    """What keeps the GPU from being used, and what to do about it, in one line; empty if nothing
-    does."""
+    """What keeps the GPU from being used and the remedy, in one line; empty if nothing does."""
     try:  # first the driver: quick to ask, and without one nothing else needs importing
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""The MNIST files, their normalisation, and batches of them on the backend's device.
+"""The MNIST files, their normalization, and batches of them on the backend's device.
 
 Chapter "The data set". torchvision downloads the files and parses them. They live in
 ``MNIST_ROOT/MNIST/raw``; without ``MNIST_ROOT`` in ``data/`` beside the package. Where there are
@@ -31,14 +31,13 @@ UNPACKED_MD5 = {
 
 
 class DatasetError(RuntimeError):
-    """The MNIST files are there but cannot be used; the message names the file, what is wrong
-    with it, and the remedy."""
+    """MNIST is there but cannot be used; the message names the file, the fault, the remedy."""
 
 
 def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
     """An iterator over batches (images, labels), in file order, the last partial batch dropped.
 
-    images: float32 (256, 784), normalised; labels: int64 (256,); both views of arrays on the
+    images: float32 (256, 784), normalized; labels: int64 (256,); both views of arrays on the
     backend's device, prepared once per process. Raises DatasetError if the MNIST files are damaged.
     """
     images, labels = normalized(train)
@@ -48,8 +47,7 @@ def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
 
 @functools.cache
 def normalized(train: bool) -> tuple[xp.ndarray, xp.ndarray]:
-    """All images of one split, normalised to float32 (n, 784), and their labels (n,), on the
-    backend's device."""
+    """One split on the backend's device: normalized images, float32 (n, 784), labels (n,)."""
     pixels, labels = raw(train)
     images = xp.asarray(pixels).astype(xp.float32)
     images /= 255
@@ -83,15 +81,13 @@ def describe_dataset() -> str:
 
 
 def mnist_root() -> Path:
-    """The folder that holds, or gets, ``MNIST/raw``: `MNIST_ROOT`, or ``data`` beside the
-    package."""
+    """The folder that holds, or gets, ``MNIST/raw``: `MNIST_ROOT`, else ``data`` at the root."""
     return Path(os.environ.get("MNIST_ROOT") or Path(__file__).parent.parent / "data")
 
 
 @functools.cache
 def find_mnist() -> Path | None:
-    """The root of the full data set, checked, downloaded if need be; None if the sample has to
-    stand in."""
+    """The root of the full data set, checked, downloaded if need be; None: take the sample."""
     root = mnist_root()
     folder = root / "MNIST" / "raw"
     present = [
@@ -111,15 +107,16 @@ def find_mnist() -> Path | None:
     try:
         datasets.MNIST(root, download=True)
     except (OSError, RuntimeError) as error:
+        cause = " ".join(str(error).split())
         missing = sorted(set(UNPACKED_MD5) - set(present))
         if present or _leftovers(folder):
             raise DatasetError(
                 f"{folder} holds part of MNIST, and the rest could not be had "
-                f"({', '.join(missing) or 'unpacking'}: {error}). Run again with a network, or put "
+                f"({', '.join(missing) or 'unpacking'}: {cause}). Run again with a network, or put "
                 "the four .gz files there, or empty the folder to use the sample."
             ) from error
         print(
-            f"WARNING: no MNIST files in {folder} and no way to download them ({error}). Using the "
+            f"WARNING: no MNIST files in {folder} and no way to download them ({cause}). Using the "
             "5,000-image sample that ships with tutorial_lib: losses and accuracies will differ "
             "from the book's. The setup page says how to bring the files.",
             file=sys.stderr,
@@ -155,8 +152,7 @@ def _check_file(path: Path, md5: str) -> None:
 
 
 def per_image_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
-    """The published way to the same batches: a torch DataLoader that transforms one image at a
-    time."""
+    """The published way to the same batches: torch's DataLoader, one image at a time."""
     import torch
     from PIL import Image
     from torchvision import transforms

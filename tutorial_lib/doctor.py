@@ -1,5 +1,4 @@
-"""What this machine offers the book, in one line (`describe_backend`) or as a report with
-remedies (`report`)."""
+"""What this machine offers the book: one line, or a report with remedies."""
 
 import importlib.metadata
 import platform

@@ -29,8 +29,7 @@ def one_hot(labels: xp.ndarray, num_classes: int) -> xp.ndarray:
 
 
 def sigmoid(x: xp.ndarray) -> xp.ndarray:
-    """``1 / (1 + exp(-x))``, elementwise, for any float x: past the largest finite exp the result
-    is 0, no overflow."""
+    """``1 / (1 + exp(-x))``, elementwise, for any float x; exp is kept from overflowing."""
     if x.dtype.kind != "f":
         raise TypeError(f"sigmoid takes floats, not {x.dtype}")
     largest = float(np.log(np.finfo(x.dtype).max)) - 1

@@ -17,8 +17,7 @@ def central_differences(
     *,
     step: float = 1e-5,
 ) -> np.ndarray:
-    """The slope ``(loss(p + step) - loss(p - step)) / (2 step)`` at each listed element p of
-    `parameter`, as a NumPy array.
+    """``(loss(p + step) - loss(p - step)) / (2 step)`` for each listed element p of `parameter`.
 
     `loss` reads `parameter`, which is changed in place and put back. The error is of order step².
     Raises TypeError for any other dtype, in which rounding would drown the difference.

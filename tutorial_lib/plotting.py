@@ -17,8 +17,7 @@ BLUE, ORANGE, GREY = "#2a6f97", "#d1662b", "#8a8f98"
 
 
 def plot_digits(images: xp.ndarray, titles: Sequence[str], *, columns: int = 10) -> None:
-    """Draw images (n, 784), dark on light, `columns` to a row, each under its title; n is the
-    number of titles."""
+    """Draw images (n, 784), dark on light, `columns` to a row, as many as there are titles."""
     rows = -(-len(titles) // columns)
     _, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.25 * rows), squeeze=False)
     for axis in axes.flat:
@@ -38,8 +37,7 @@ def plot_predictions(model: MnistNetBase, num_samples: int = 10) -> None:
 
 
 def plot_mistakes(model: MnistNetBase, num_samples: int = 20) -> None:
-    """Test digits that the network gets wrong, the surest mistakes first, each titled
-    ``prediction (label)``."""
+    """Test digits that the network gets wrong, surest first, titled ``prediction (label)``."""
     wrong = []
     for images, labels in get_loader(train=False):
         probabilities, labels = to_numpy(model.forward(images)), to_numpy(labels)
@@ -58,8 +56,7 @@ def plot_mistakes(model: MnistNetBase, num_samples: int = 20) -> None:
 
 
 def plot_learning_curve(losses: Mapping[str, Sequence[float]], *, smooth: int = 10) -> None:
-    """Loss over batches, a faint line as measured and a strong one averaged over the last
-    `smooth` batches."""
+    """Loss over batches: faint as measured, strong averaged over the last `smooth` batches."""
     _, axis = plt.subplots(figsize=(6.5, 3))
     for (name, values), color in zip(losses.items(), (BLUE, ORANGE, GREY)):
         average = np.convolve(values, np.ones(smooth) / smooth, mode="valid")
@@ -72,8 +69,7 @@ def plot_learning_curve(losses: Mapping[str, Sequence[float]], *, smooth: int = 
 
 
 def plot_weights(model: MnistNetBase, *, columns: int = 10) -> None:
-    """The rows of `weights_hidden` as 28 × 28 pictures: blue pixels speak for a hidden unit, red
-    ones against it."""
+    """The rows of `weights_hidden` as pictures: blue pixels excite a hidden unit, red inhibit."""
     weights = to_numpy(model.weights_hidden)
     limit = np.abs(weights).max() * 0.6
     rows = -(-len(weights) // columns)
@@ -86,8 +82,7 @@ def plot_weights(model: MnistNetBase, *, columns: int = 10) -> None:
 
 
 def plot_architecture(*, num_hidden: int = 30, batch: int = 256) -> None:
-    """The network as boxes with the shape that leaves each: matmuls blue, elementwise steps
-    orange."""
+    """The network as boxes and the shapes between them: matmuls blue, elementwise orange."""
     steps = [
         ("images", f"x   ({batch}, 784)", GREY),
         ("hidden layer", "$W_h\\,x^T + b_h$", BLUE),
@@ -149,8 +144,7 @@ def plot_architecture(*, num_hidden: int = 30, batch: int = 256) -> None:
 
 
 def plot_mask(mask: xp.ndarray, m: int) -> None:
-    """A packed ReLU mask drawn bit by bit: bytes framed, the first `m` rows blue where 1, the
-    padding grey."""
+    """A packed ReLU mask bit by bit: bytes framed, the first `m` rows blue for 1, padding gray."""
     packed = to_numpy(mask)
     bits = np.unpackbits(packed, axis=0, bitorder="little")
     rows, columns = bits.shape

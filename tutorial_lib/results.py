@@ -1,5 +1,4 @@
-"""What was measured, as JSON in ``book/results``: the pages and the plots read their numbers
-here."""
+"""What was measured, as JSON in ``book/results``: pages and plots read their numbers here."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Show(obj): the source of a class, function or method, in the notebook, so that a page cannot
-differ from the library."""
+"""The library's source in a notebook, so that a page cannot differ from the library."""
 
 import inspect
 import textwrap

@@ -1,5 +1,4 @@
-"""The training loop and the test, as published: one epoch of stochastic gradient descent in file
-order."""
+"""The training loop and the test, as published: gradient descent in file order."""
 
 from tutorial_lib.backend import xp
 from tutorial_lib.dataset import get_loader
@@ -8,8 +7,7 @@ from tutorial_lib.networks.base import MnistNetBase
 
 
 def train(model: MnistNetBase, *, epochs: int = 1, learning_rate: float = 0.1) -> list[float]:
-    """Train in place, printing the loss of each 20th batch; returns the losses of all batches, in
-    order.
+    """Train in place, print the loss of each 20th batch, return the losses of all batches.
 
     Raises ValueError for fewer than one epoch or a learning rate that is not above 0.
     """
@@ -33,8 +31,7 @@ def train(model: MnistNetBase, *, epochs: int = 1, learning_rate: float = 0.1) -
 
 
 def test(model: MnistNetBase) -> float:
-    """The share of test images, over the full batches, whose largest probability is that of their
-    label."""
+    """The share of test images, in full batches, whose label gets the largest probability."""
     correct = total = 0
     for images, labels in get_loader(train=False):
         correct += int((model.forward(images).argmax(axis=1) == labels).sum())

@@ -1,2 +1,1 @@
-"""The network of the book, 784-30-10 by default, written several times over with one
-interface."""
+"""The network of the book, written several times over with one interface."""

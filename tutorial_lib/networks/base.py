@@ -1,5 +1,4 @@
-"""What all networks of the book share: the parameters, how they start, and the rule that keeps
-them alive.
+"""What all networks share: the parameters, how they start, the rule that keeps them alive.
 
 The rule: **the weights are live buffers.** A planned matmul holds the very arrays
 `weights_hidden`, `bias_hidden`, `weights_output` and `bias_output`, and reads them at each
@@ -62,13 +61,11 @@ class MnistNetBase:
         raise NotImplementedError
 
     def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """The gradients of the four parameters, given `grad` (n, num_outputs), that of the values
-        before the sigmoid."""
+        """The gradients of the four parameters, given `grad` (n, num_outputs) of the logits."""
         raise NotImplementedError
 
     def astype(self, dtype: type) -> "MnistNetBase":
-        """A new network with copies of these parameters in another float type: float64 for
-        gradient checks."""
+        """A new network with these parameters in another float type: float64 to check gradients."""
         copy = type(self)(self.num_inputs, self.num_hidden, self.num_outputs)
         for name in PARAMETERS:
             object.__setattr__(
@@ -89,8 +86,7 @@ class MnistNetBase:
         self.free()
 
     def _check_images(self, x: xp.ndarray) -> xp.ndarray:
-        """X as a row-major matrix with the strides that every plan expects; raises TypeError or
-        ValueError."""
+        """The images as a row-major matrix; raises TypeError or ValueError."""
         dtype = self.weights_hidden.dtype
         if not isinstance(x, xp.ndarray) or x.dtype != dtype:
             got = f"{type(x).__module__}.{type(x).__name__} {getattr(x, 'dtype', '')}".rstrip()
@@ -102,8 +98,7 @@ class MnistNetBase:
         return self._row_major(x)
 
     def _check_grad(self, grad: xp.ndarray) -> xp.ndarray:
-        """The gradient as a row-major matrix; raises RuntimeError without a forward pass,
-        TypeError or ValueError."""
+        """The gradient as a row-major matrix; raises RuntimeError before a forward pass."""
         if self._saved is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward first")
         expected = len(self._saved[0]), self.num_outputs

@@ -1,7 +1,4 @@
-"""The network with nvmath's fused matmuls, as NVIDIA publishes it.
-
-Chapter "The fused network".
-"""
+"""The network with nvmath's fused matmuls, as published. Chapter "The fused network"."""
 
 from typing import Any
 
@@ -14,8 +11,7 @@ class MnistNet(MnistNetBase):
     """The network with its biases, its ReLU and a bias gradient computed inside the matmul calls.
 
     Five matmuls, each planned the first time a batch size asks for it, and kept. A plan holds GPU
-    resources: call `free`,
-    or use the network in a ``with`` block. After `free` the next pass plans anew.
+    resources: call `free`, or use a ``with`` block. After `free` the next pass plans anew.
     Source: the notebook "Implementing a neural network using nvmath-python" of nvmath-python.
     """
 
@@ -26,8 +22,7 @@ class MnistNet(MnistNetBase):
         self._matmuls: dict[tuple[str, int], Matmul] = {}
 
     def forward(self, x: xp.ndarray) -> xp.ndarray:
-        """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images (n, 784) to probabilities (n,
-        10)."""
+        """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
         x = self._check_images(x)
         n = len(x)
 
@@ -47,8 +42,7 @@ class MnistNet(MnistNetBase):
         return sigmoid(before_sigmoid.T)
 
     def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """Gradients of the four parameters, given that of the values before the sigmoid, (n,
-        10)."""
+        """The gradients of the four parameters, given that of the logits, (n, 10)."""
         grad = self._check_grad(grad)
         x, hidden, mask = self._saved
         n = len(x)

@@ -9,12 +9,10 @@ from tutorial_lib.networks.base import MnistNetBase
 
 
 class MnistNetNaive(MnistNetBase):
-    """The network without fusion: each matmul, sum, comparison and product is an operation of its
-    own."""
+    """The network without fusion: each matmul, sum and comparison is an operation of its own."""
 
     def forward(self, x: xp.ndarray) -> xp.ndarray:
-        """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images (n, 784) to probabilities (n,
-        10)."""
+        """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
         x = self._check_images(x)
         before_relu = self.weights_hidden @ x.T + self.bias_hidden[:, None]  # (H, n)
         hidden = xp.maximum(before_relu, 0)
@@ -23,8 +21,7 @@ class MnistNetNaive(MnistNetBase):
         return sigmoid(before_sigmoid.T)
 
     def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """Gradients of the four parameters, given that of the values before the sigmoid, (n,
-        10)."""
+        """The gradients of the four parameters, given that of the logits, (n, 10)."""
         grad = self._check_grad(grad)
         x, hidden, positive = self._saved
         grad_weights_output = grad.T @ hidden.T  # (10, n) (n, H)

@@ -1,2 +1,1 @@
-"""What the GPU libraries compute, without a GPU: nvmath's Matmul with every epilog, and CuPy's
-random stream."""
+"""What the GPU libraries compute, without a GPU: every epilog, and CuPy's random stream."""

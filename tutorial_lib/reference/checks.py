@@ -25,8 +25,7 @@ def _strides(x: np.ndarray) -> tuple[int, ...]:
 
 
 def memory_order(x: np.ndarray) -> str:
-    """ "F" if a matrix is column-major, "C" if it is row-major; a single row or column counts as
-    cuBLASLt counts it."""
+    """F if a matrix is column-major, C if row-major; one row or column counts as in cuBLASLt."""
     rows, columns = _strides(x)
     if rows == 1 or (columns != 1 and x.shape[0] == 1):
         return "F"
@@ -90,8 +89,7 @@ def check_operands(a, b, c, beta, options) -> None:
 
 
 def check_epilog_inputs(a, b, c, epilog, inputs) -> dict[str, np.ndarray]:
-    """Whether `epilog` can follow this matmul with these inputs; returns the inputs it will
-    hold."""
+    """Whether `epilog` can follow this matmul with these inputs; returns those it will hold."""
     if epilog is None:
         if inputs is not None:
             logging.getLogger().warning(

@@ -1,7 +1,7 @@
 """What cuBLASLt does to a matmul's result before it is written: every epilog, in NumPy.
 
-`d` is the (M, N) result of ``alpha * a @ b + beta * c``. A stage changes `d` in place, or looks at it and leaves an
-extra output; an epilog is a few stages in a row. Source: `cublasLtEpilogue_t
+`d` is the (M, N) result of ``alpha * a @ b + beta * c``. A stage changes `d` in place, or looks at
+it and leaves an extra output; an epilog is a few stages in a row. Source: `cublasLtEpilogue_t
 <https://docs.nvidia.com/cuda/cublas/#cublasltepilogue-t>`_ and nvmath-python 1.0.
 """
 
@@ -16,8 +16,7 @@ GELU_ROWS = 8  # the GELU input is kept in columns padded to this many elements
 
 
 class MatmulEpilog(IntEnum):
-    """The epilogs, numbered as in cuBLASLt: a number's bits say which stages it has (BIAS is 4,
-    RELU 2, AUX 128, …)."""
+    """The epilogs, numbered as in cuBLASLt: RELU is 2, BIAS 4, AUX 128, and their sums."""
 
     DEFAULT = 1
     RELU = 2
@@ -39,8 +38,7 @@ class MatmulEpilog(IntEnum):
 
 @dataclass
 class Call:
-    """One matmul on its way through the stages: its operands, the extra inputs it was given, the
-    extra outputs."""
+    """One matmul on its way through the stages: operands, extra inputs, extra outputs."""
 
     a: np.ndarray
     b: np.ndarray
@@ -53,14 +51,12 @@ def _padded(rows: int, multiple: int) -> int:
 
 
 def mask_shape(m: int, n: int) -> tuple[int, int]:
-    """Shape of the packed ReLU mask of an (m, n) result, in bytes: eight rows to a byte, padded
-    to 128 rows."""
+    """Shape in bytes of an (m, n) result's mask: eight rows to a byte, padded to 128 rows."""
     return _padded(m, MASK_ROWS) // 8, n
 
 
 def pack_mask(positive: np.ndarray) -> np.ndarray:
-    """Pack booleans (M, N) into bits: uint8, `mask_shape(M, N)`, column-major; row i is bit i % 8
-    of byte i // 8."""
+    """Booleans (M, N) as bits, uint8, column-major: row i becomes bit i % 8 of byte i // 8."""
     m, n = positive.shape
     mask = np.zeros(mask_shape(m, n), np.uint8, order="F")
     mask[: -(-m // 8)] = np.packbits(positive, axis=0, bitorder="little")
@@ -85,8 +81,7 @@ def bias(d: np.ndarray, call: Call) -> None:
 
 
 def relu(d: np.ndarray, call: Call) -> None:
-    """Negative elements become 0; so does NaN, as in cuBLASLt (fmax returns the operand that is a
-    number)."""
+    """Negative elements become 0, and so does NaN, as cuBLASLt is reported to do."""
     np.fmax(d, 0, out=d)
 
 
@@ -101,8 +96,7 @@ def drelu(d: np.ndarray, call: Call) -> None:
 
 
 def gelu(d: np.ndarray, call: Call) -> None:
-    """GELU in its tanh form, ``d/2 (1 + tanh(sqrt(2/pi) (d + 0.044715 d^3)))`` (Hendrycks and
-    Gimpel, 2016)."""
+    """GELU (Hendrycks and Gimpel, 2016): ``d/2 (1 + tanh(sqrt(2/pi) (d + 0.044715 d^3)))``."""
     d *= 0.5 * (1 + _gelu_gate(d))
 
 

@@ -1,10 +1,9 @@
-"""Nvmath's Matmul on NumPy: plan, execute, reset operands, free, with cuBLASLt's habits where a
-caller sees them.
+"""The Matmul of nvmath on NumPy, with cuBLASLt's habits where a caller sees them.
 
-A result is column-major where an epilog needs it. Operands are held, not copied: change a weight in place and the next
-`execute` reads the change. Misuse raises what nvmath raises. Source: `nvmath.linalg.advanced.Matmul
-<https://docs.nvidia.com/cuda/nvmath-python/latest/host-apis/linalg/generated/nvmath.linalg.advanced.Matmul.html>`_,
-version 1.0; computes with 2-D float32 and float64 operands.
+A result is column-major where an epilog needs it. Operands are held, not copied: change a weight in
+place and the next `execute` reads the change. Misuse raises what nvmath raises. Source:
+`nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_, version 1.0, for 2-D
+operands in float32 and float64.
 """
 
 import functools
@@ -110,8 +109,7 @@ class Matmul:
     def plan(
         self, *, preferences=None, algorithms=None, epilog=None, epilog_inputs=None, stream=None
     ) -> tuple[str, ...]:
-        """Choose the epilog and hold its inputs; returns the algorithms to choose from, of which
-        NumPy has one.
+        """Choose the epilog, hold its inputs, return the algorithms, of which NumPy has one.
 
         Raises ValueError for a missing, surplus or ill-shaped epilog input, AssertionError for
         DEFAULT, which nvmath does not take (plan without an epilog), cuBLASLtError where cuBLASLt
@@ -194,8 +192,7 @@ class Matmul:
     def reset_operands_unchecked(
         self, *, a=None, b=None, c=None, alpha=None, beta=None, epilog_inputs=None, stream=None
     ) -> None:
-        """`reset_operands` without a single check: quicker, and wrong operands give wrong
-        results."""
+        """`reset_operands` without a single check: wrong operands give wrong results."""
         self.a = self.a if a is None else a
         self.b = self.b if b is None else b
         self.c = self.c if c is None else c

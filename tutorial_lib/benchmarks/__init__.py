@@ -1,0 +1,1 @@
+"""What the book measures: contestants are checked against each other, then timed."""
