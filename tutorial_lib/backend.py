@@ -1,6 +1,7 @@
 """Decides once, at import, what the book computes with.
 
-CuPy and nvmath on a GPU that works, otherwise NumPy and `reference`. `TUTORIAL_BACKEND=gpu` or `cpu` decides instead; asking for a GPU that is not there is an error.
+CuPy and nvmath on a GPU that works, otherwise NumPy and `reference`. `TUTORIAL_BACKEND=gpu` or
+`cpu` decides instead; asking for a GPU that is not there is an error.
 """
 
 import ctypes

@@ -82,65 +82,118 @@ def plot_weights(model: MnistNetBase, *, columns: int = 10) -> None:
 
 
 def plot_architecture(*, num_hidden: int = 30, batch: int = 256) -> None:
-    """The network as boxes and the shapes between them: matmuls blue, elementwise orange."""
+    """The network as boxes, matmuls blue, elementwise steps orange: parameters above each box, what
+    leaves it below."""
     steps = [
-        ("images", f"x   ({batch}, 784)", GREY),
-        ("hidden layer", "$W_h\\,x^T + b_h$", BLUE),
-        ("ReLU", "$\\max(0, z)$", ORANGE),
-        ("output layer", "$W_o\\,y + b_o$", BLUE),
-        ("sigmoid", "$1/(1+e^{-z})$", ORANGE),
+        ("images", "one per row", f"$x$  ({batch}, 784)", GREY),
+        ("hidden layer", "$W_h\\,x^T + b_h$", f"$z_h$  ({num_hidden}, {batch})", BLUE),
+        ("ReLU", "$\\max(0, z_h)$", f"$y$  ({num_hidden}, {batch})", ORANGE),
+        ("output layer", "$W_o\\,y + b_o$", f"$z_o$  (10, {batch})", BLUE),
+        ("sigmoid", "$1/(1+e^{-z_o^T})$", f"$\\hat{{t}}$  ({batch}, 10)", ORANGE),
     ]
-    shapes = [
-        "$x^T$: " + f"(784, {batch})",
-        f"({num_hidden}, {batch})",
-        f"({num_hidden}, {batch})",
-        f"(10, {batch})",
-    ]
-    weights = {
+    parameters = {
         1: f"$W_h$ ({num_hidden}, 784)\n$b_h$ ({num_hidden},)",
         3: f"$W_o$ (10, {num_hidden})\n$b_o$ (10,)",
     }
-    _, axis = plt.subplots(figsize=(10, 2.3))
-    for i, (name, formula, color) in enumerate(steps):
-        box = FancyBboxPatch(
-            (i * 2.4, 0),
-            1.45,
-            1,
-            boxstyle="round,pad=0.06",
-            facecolor=color,
-            alpha=0.9,
-            edgecolor="none",
-        )
-        axis.add_patch(box)
-        axis.text(
-            i * 2.4 + 0.72,
-            0.68,
-            name,
-            ha="center",
-            va="center",
-            color="white",
-            weight="bold",
-            fontsize=10,
-        )
-        axis.text(i * 2.4 + 0.72, 0.3, formula, ha="center", va="center", color="white", fontsize=9)
-        if i in weights:
-            axis.text(
-                i * 2.4 + 0.72, 1.2, weights[i], ha="center", va="bottom", fontsize=9, color=BLUE
+    width, step = 1.6, 2.2
+    _, axis = plt.subplots(figsize=(8.5, 2.2))
+    for i, (name, formula, result, color) in enumerate(steps):
+        left, middle = i * step, i * step + width / 2
+        axis.add_patch(
+            FancyBboxPatch(
+                (left, 0), width, 1, boxstyle="round,pad=0.06", facecolor=color, edgecolor="none"
             )
-        if i < len(shapes):
+        )
+        centered = {"x": middle, "ha": "center", "va": "center"}
+        axis.text(y=0.68, s=name, color="white", weight="bold", fontsize=10, **centered)
+        axis.text(y=0.28, s=formula, color="white", fontsize=10, **centered)
+        axis.text(y=-0.35, s=result, fontsize=10, **centered)
+        axis.text(y=1.5, s=parameters.get(i, ""), color=BLUE, fontsize=9.5, **centered)
+        if i:
             axis.annotate(
                 "",
-                (i * 2.4 + 2.3, 0.5),
-                (i * 2.4 + 1.55, 0.5),
+                (left - 0.07, 0.5),
+                (left - step + width + 0.07, 0.5),
                 arrowprops={"arrowstyle": "->", "color": GREY},
             )
-            axis.text(i * 2.4 + 1.92, -0.28, shapes[i], ha="center", va="top", fontsize=8.5)
-    axis.text(
-        4 * 2.4 + 0.72, -0.28, f"transposed: ({batch}, 10)", ha="center", va="top", fontsize=8.5
-    )
-    axis.set(xlim=(-0.3, 11.5), ylim=(-0.7, 2))
+    axis.set(xlim=(-0.2, 4 * step + width + 0.2), ylim=(-0.6, 1.9))
     axis.axis("off")
     plt.tight_layout(pad=0.2)
+
+
+def plot_flattening(image: xp.ndarray, *, rows: Sequence[int] = (11, 12, 13, 14)) -> None:
+    """One image (784,) as a square and as the line that it is in memory: the whole line, and a part
+    of it enlarged, with the chosen neighboring `rows` framed in all three."""
+    pixels = to_numpy(image).reshape(28, 28)
+    colors = [(BLUE, ORANGE)[i % 2] for i in range(len(rows))]
+    first, last = 28 * rows[0], 28 * (rows[-1] + 1)
+    figure = plt.figure(figsize=(8.5, 2.6))
+    grid = figure.add_gridspec(2, 2, width_ratios=(1, 3))
+    square = figure.add_subplot(grid[:, 0])
+    line, part = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+    square.imshow(pixels, cmap="Greys", extent=(0, 28, 28, 0))
+    for axis, start, stop in ((line, 0, 784), (part, first, last)):
+        values = pixels.reshape(1, -1)[:, start:stop]
+        limits = {"vmin": pixels.min(), "vmax": pixels.max()}
+        axis.imshow(values, cmap="Greys", extent=(start, stop, 1, 0), aspect="auto", **limits)
+    for row, color in zip(rows, colors):
+        frame = {"fill": False, "edgecolor": color, "linewidth": 1.6}
+        square.add_patch(Rectangle((0, row), 28, 1, **frame))
+        for axis in (line, part):
+            axis.add_patch(Rectangle((28 * row, 0), 28, 1, clip_on=False, **frame))
+    square.set(title="28 rows of 28", xticks=(0, 14, 28), yticks=(0, 14, 28))
+    line.set(title="the same 784 pixels, end to end", xticks=range(0, 785, 112), yticks=[])
+    part.set(
+        title=f"rows {rows[0]} to {rows[-1]} of it, enlarged",
+        xticks=range(first, last + 1, 28),
+        yticks=[],
+    )
+    for axis in (square, line, part):
+        axis.title.set_fontsize(10)
+        axis.tick_params(labelsize=8)
+    plt.tight_layout(pad=0.4)
+
+
+def plot_class_shares(labels: Mapping[str, np.ndarray]) -> None:
+    """How many of each ten digits there are, in percent, one group of bars per digit, one color per
+    named array of labels; the line is an equal share."""
+    _, axis = plt.subplots(figsize=(7, 2.6))
+    width = 0.8 / len(labels)
+    for i, ((name, values), color) in enumerate(zip(labels.items(), (BLUE, ORANGE, GREY))):
+        shares = 100 * np.bincount(to_numpy(values), minlength=10) / len(values)
+        axis.bar(np.arange(10) + (i + 0.5) * width - 0.4, shares, width, color=color, label=name)
+    axis.axhline(10, color="black", linewidth=0.8, linestyle="--")
+    axis.set(xlabel="digit", ylabel="share in %", xticks=range(10), ylim=(0, 14))
+    axis.legend(loc="upper right", ncols=len(labels), frameon=False)
+    plt.tight_layout()
+
+
+def plot_histograms(values: Mapping[str, xp.ndarray], *, bins: int = 64) -> None:
+    """The share of values in each bin, on a logarithmic scale: one panel per named array, side by
+    side."""
+    _, axes = plt.subplots(1, len(values), figsize=(8.5, 2.5), sharey=True, squeeze=False)
+    for axis, (name, array), color in zip(axes.flat, values.items(), (BLUE, ORANGE, GREY)):
+        counts, edges = np.histogram(to_numpy(array), bins=bins)
+        axis.stairs(counts / counts.sum(), edges, fill=True, color=color)
+        axis.set(xlabel=name, yscale="log")
+    axes[0, 0].set_ylabel("share")
+    plt.tight_layout()
+
+
+def plot_curves(
+    panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], *, xlabel: str
+) -> None:
+    """Functions of one variable: a panel per title, in it x and the named values of each curve."""
+    _, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 2.6), squeeze=False)
+    for axis, (title, (x, curves)) in zip(axes.flat, panels.items()):
+        for (name, y), color in zip(curves.items(), (BLUE, ORANGE, GREY)):
+            axis.plot(x, y, color=color, label=name)
+        axis.set(title=title, xlabel=xlabel)
+        axis.title.set_fontsize(10)
+        axis.grid(alpha=0.3)
+        if len(curves) > 1:
+            axis.legend(frameon=False)
+    plt.tight_layout()
 
 
 def plot_mask(mask: xp.ndarray, m: int) -> None:
@@ -196,4 +249,182 @@ def plot_memory_order(matrix: xp.ndarray) -> None:
     for axis in (grid, line):
         axis.axis("off")
         axis.title.set_fontsize(10)
+    plt.tight_layout()
+
+
+def plot_backward(*, num_hidden: int = 30, batch: int = 256) -> None:
+    """The backward pass under the forward pass: each value in grey above its gradient in blue,
+    parameter gradients in orange, all with shapes."""
+    values = [
+        ("$x^T$", 784),
+        ("$z_h$", num_hidden),
+        ("$y$", num_hidden),
+        ("$z_o$", 10),
+        ("$\\hat t^{\\,T}$", 10),
+    ]
+    forward = ["$W_h\\,x^T + b_h$", "ReLU", "$W_o\\,y + b_o$", "sigmoid"]
+    gradients = {
+        1: "$\\partial L/\\partial z_h$",
+        2: "$\\partial L/\\partial y$",
+        3: "$\\partial L/\\partial z_o$",
+    }
+    backward = ["", "mask", "$W_o^T\\;\\cdot$", "$(\\hat t - t)^T/n$"]
+    parameters = {
+        1: (
+            "$\\partial L/\\partial W_h = \\partial L/\\partial z_h\\;x$"
+            + f"   ({num_hidden}, 784)",
+            "$\\partial L/\\partial b_h$ = row sums" + f"   ({num_hidden},)",
+        ),
+        3: (
+            "$\\partial L/\\partial W_o = \\partial L/\\partial z_o\\;y^T$"
+            + f"   (10, {num_hidden})",
+            "$\\partial L/\\partial b_o$ = row sums   (10,)",
+        ),
+    }
+    _, axis = plt.subplots(figsize=(10, 3.9))
+
+    def box(column: int, height: float, text: str, color: str, shape: str) -> None:
+        corner = (column * 2.4, height)
+        style = {"boxstyle": "round,pad=0.06", "alpha": 0.9, "edgecolor": "none"}
+        axis.add_patch(FancyBboxPatch(corner, 1.2, 0.85, facecolor=color, **style))
+        center = {"ha": "center", "va": "center", "color": "white"}
+        axis.text(column * 2.4 + 0.6, height + 0.55, text, fontsize=12, **center)
+        axis.text(column * 2.4 + 0.6, height + 0.15, shape, fontsize=8.5, **center)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+        axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color})
+
+    for column, (name, rows) in enumerate(values):
+        box(column, 2.6, name, GREY, f"({rows}, {batch})")
+        if column in gradients:
+            box(column, 0.9, gradients[column], BLUE, f"({rows}, {batch})")
+    for gap, (above, below) in enumerate(zip(forward, backward)):
+        left, right = gap * 2.4 + 1.3, gap * 2.4 + 2.3
+        arrow((left, 3.02), (right, 3.02), GREY)
+        axis.text(left + 0.5, 3.16, above, ha="center", va="bottom", fontsize=9, color=GREY)
+        if not below:
+            continue
+        last = gap == len(backward) - 1  # the loss meets the sigmoid: from above, not from a box
+        arrow((right + 0.6, 2.5) if last else (right, 1.32), (left, 1.32), BLUE)
+        place = (left + 0.85, 1.75) if last else (left + 0.5, 1.46)
+        sides = {"ha": "left", "va": "top"} if last else {"ha": "center", "va": "bottom"}
+        axis.text(*place, below, fontsize=9, color=BLUE, **sides)
+    for column, lines in parameters.items():
+        arrow((column * 2.4 + 0.6, 0.82), (column * 2.4 + 0.6, 0.42), ORANGE)
+        for height, line in zip((0.12, -0.42), lines):
+            style = {"ha": "center", "va": "center", "color": ORANGE, "fontsize": 11}
+            axis.text(column * 2.4 + 0.6, height, line, **style)
+    axis.text(-0.05, 1.32, "backward", color=BLUE, weight="bold", va="center", fontsize=10)
+    axis.text(-0.05, 3.75, "forward", color=GREY, weight="bold", va="center", fontsize=10)
+    axis.set(xlim=(-0.3, 11.4), ylim=(-0.75, 3.95))
+    axis.axis("off")
+    plt.tight_layout(pad=0.2)
+
+
+def plot_logarithmic(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    xscale: str = "log",
+) -> None:
+    """Up to three named lines over `x`, the vertical scale logarithmic, the horizontal one by
+    `xscale`; zeros are left out."""
+    _, axis = plt.subplots(figsize=(6.5, 3.4))
+    marker = "." if len(x) <= 30 else ""
+    for (name, values), color in zip(lines.items(), (BLUE, ORANGE, GREY)):
+        heights = np.where(np.asarray(values) > 0, values, np.nan)
+        axis.plot(x, heights, color=color, label=name, marker=marker)
+    axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale="log")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    plt.tight_layout()
+
+
+def plot_confusion(counts: np.ndarray) -> None:
+    """Counts (10, 10) as a picture, label downwards and prediction to the right: mistakes shaded,
+    right answers in grey."""
+    mistakes = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    _, axis = plt.subplots(figsize=(5.2, 4.8))
+    axis.imshow(mistakes, cmap="Oranges")
+    for (label, prediction), count in np.ndenumerate(counts):
+        color = GREY if label == prediction else "black" if count else "#d9dbde"
+        if count > 0.6 * mistakes.max() and label != prediction:
+            color = "white"
+        axis.text(prediction, label, count, ha="center", va="center", fontsize=9, color=color)
+    axis.set(
+        xlabel="prediction", ylabel="label", xticks=range(len(counts)), yticks=range(len(counts))
+    )
+    for side in axis.spines.values():
+        side.set_visible(False)
+    plt.tight_layout()
+
+
+def plot_memory_traffic(cases: Mapping[str, Sequence[tuple[str, int, int]]]) -> None:
+    """For each case its kernels in a row over a bar of GPU memory, each kernel a tuple (name, bytes
+    read, bytes written): blue arrows up are reads, orange arrows down are writes."""
+    counts = [len(kernels) for kernels in cases.values()]
+    _, axes = plt.subplots(
+        1,
+        len(cases),
+        figsize=(1.75 * sum(counts) + 1, 2.5),
+        width_ratios=[count + 0.25 for count in counts],
+        squeeze=False,
+    )
+    for axis, (title, kernels) in zip(axes.flat, cases.items()):
+        axis.add_patch(Rectangle((-0.5, 0), len(kernels), 0.3, facecolor=GREY, edgecolor="none"))
+        axis.text(
+            len(kernels) / 2 - 0.5, 0.15, "GPU memory", ha="center", va="center", color="white"
+        )
+        for i, (name, read, written) in enumerate(kernels):
+            color = BLUE if "matmul" in name else ORANGE
+            axis.add_patch(
+                FancyBboxPatch(
+                    (i - 0.36, 1.3), 0.72, 0.6, boxstyle="round,pad=0.04", facecolor=color, lw=0
+                )
+            )
+            axis.text(i, 1.6, name, ha="center", va="center", color="white", fontsize=9)
+            arrows = [(read, BLUE, 0.3, 1.25), (written, ORANGE, 1.25, 0.3)]
+            arrows = [arrow for arrow in arrows if arrow[0]]
+            for (size, shade, start, end), x in zip(arrows, (-0.2, 0.2) if read else (0,)):
+                axis.annotate(
+                    "",
+                    (i + x, end),
+                    (i + x, start),
+                    arrowprops={"arrowstyle": "->", "color": shade},
+                )
+                axis.text(
+                    i + x,
+                    0.77,
+                    f"{size:,}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=shade,
+                    rotation=90,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+                )
+        axis.set(xlim=(-0.6, len(kernels) - 0.4), ylim=(-0.05, 2.0))
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    plt.tight_layout(pad=0.4)
+
+
+def plot_times_by_width(times: Mapping[str, Mapping[str, float]], *, unit: str) -> None:
+    """Grouped bars: for each width of the hidden layer (the inner keys) one bar per network (the
+    outer keys), labelled with its time."""
+    _, axis = plt.subplots(figsize=(6.5, 3))
+    share = 0.8 / len(times)
+    for i, ((name, by_width), color) in enumerate(zip(times.items(), (ORANGE, BLUE, GREY))):
+        places = np.arange(len(by_width)) + (i - (len(times) - 1) / 2) * share
+        bars = axis.bar(places, list(by_width.values()), share * 0.94, color=color, label=name)
+        axis.bar_label(bars, fmt="%g", fontsize=9, padding=2)
+    widths = list(next(iter(times.values())))
+    axis.set_xticks(range(len(widths)), widths)
+    axis.set(xlabel="hidden units", ylabel=unit)
+    axis.margins(y=0.3)
+    axis.legend(ncols=len(times), loc="upper center", frameon=False)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
     plt.tight_layout()

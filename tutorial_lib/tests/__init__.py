@@ -1,0 +1,1 @@
+"""The tests of the package; `pytest` runs them with the notebooks."""

@@ -1,0 +1,42 @@
+"""What the tests share: the full data set where there is one, and strategies for matrices."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from tutorial_lib import backend, dataset
+
+settings.register_profile("book", deadline=None, max_examples=60)
+settings.load_profile("book")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(42)
+
+
+@pytest.fixture
+def full_mnist():
+    """Skip a test that needs the full data set where only the sample is to be had."""
+    if dataset.find_mnist() is None:
+        pytest.skip("needs the full MNIST data set")
+
+
+@pytest.fixture
+def fresh_dataset(monkeypatch):
+    """The data set as a new process would find it, and no network."""
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    caches = (dataset.find_mnist, dataset.raw, dataset.normalized)
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
+    for cache in caches:
+        cache.cache_clear()
+    yield dataset
+    for cache in caches:
+        cache.cache_clear()
+
+
+def pytest_report_header(config):
+    return f"tutorial_lib backend: {backend.name} {backend.reason}".rstrip()

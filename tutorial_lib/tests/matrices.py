@@ -1,0 +1,42 @@
+"""Hypothesis strategies and slow, obvious definitions that the reference is held against."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+EXTENTS = st.one_of(st.integers(1, 20), st.sampled_from([1, 7, 8, 9, 127, 128, 129, 130, 256]))
+ORDERS = st.sampled_from(["C", "F"])
+DTYPES = st.sampled_from([np.float32, np.float64])
+
+
+@st.composite
+def problems(draw, *, min_k=1):
+    """Operands a (M, K), b (K, N), in any memory order, some of them views of larger arrays."""
+    m, n, k = draw(EXTENTS), draw(EXTENTS), draw(st.integers(min_k, 20))
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return matrix(draw, rng, (m, k), dtype), matrix(draw, rng, (k, n), dtype)
+
+
+def matrix(draw, rng, shape, dtype, order=None):
+    """Numbers around 0 in some memory order, at times a view with a gap behind each line."""
+    order = order or draw(ORDERS)
+    rows, columns = shape if order == "C" else shape[::-1]
+    gap = draw(st.sampled_from([0, 0, 3]))
+    x = rng.uniform(-1, 1, (rows, columns + gap)).astype(dtype)[:, :columns]
+    return x if order == "C" else x.T
+
+
+def bits_one_by_one(positive):
+    """The packed mask by the rule: row i is bit i % 8 of byte i // 8, padded to 128 rows."""
+    m, n = positive.shape
+    mask = np.zeros((-(-m // 128) * 16, n), np.uint8)
+    for i in range(m):
+        for j in range(n):
+            mask[i // 8, j] |= int(positive[i, j]) << i % 8
+    return mask
+
+
+def close(actual, expected, scale=1.0):
+    """Equal up to rounding, for sums of up to a few hundred terms of size `scale`."""
+    tolerance = 200 * np.finfo(actual.dtype).eps * max(scale, 1)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
