@@ -332,13 +332,12 @@ def plot_logarithmic(
     """Up to three named lines over `x`, the vertical scale logarithmic, the horizontal one by
     `xscale`; zeros are left out."""
     _, axis = plt.subplots(figsize=(6.5, 3.4))
-    marker = "." if len(x) <= 30 else ""
     for (name, values), color in zip(lines.items(), (BLUE, ORANGE, GREY)):
         heights = np.where(np.asarray(values) > 0, values, np.nan)
-        axis.plot(x, heights, color=color, label=name, marker=marker)
+        axis.plot(x, heights, ".-", color=color, label=name, markersize=5, linewidth=1.2)
     axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale="log")
     axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=9)
     plt.tight_layout()
 
 

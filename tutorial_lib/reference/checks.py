@@ -9,7 +9,10 @@ import logging
 import numpy as np
 
 from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.epilogs import STAGES, MatmulEpilog
+from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.options import MatmulOptions
+
+NOT_SUPPORTED = "CUBLAS_STATUS_NOT_SUPPORTED"  # what cuBLASLt answers
 
 
 class InvalidMatmulState(Exception):
@@ -41,54 +44,63 @@ def _check_array(x: np.ndarray, name: str) -> None:
         raise TypeError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
 
 
-def check_operands(a, b, c, beta, options) -> None:
-    """Whether `alpha * a @ b + beta * c` can be stated at all."""
+def _check_operand(x: np.ndarray, name: str) -> None:
+    _check_array(x, f"operand {name}")
+    if x.dtype not in (np.float32, np.float64):
+        raise ValueError(f"operand {name} is {x.dtype}; the reference takes float32 and float64")
+    if x.ndim != 2:
+        hint = "" if name == "c" else " (nvmath also takes vectors and batches of a and b)"
+        raise ValueError(f"operand {name} must have 2 dimensions, its shape is {x.shape}{hint}")
+    if 0 in x.shape:
+        raise ValueError(f"operand {name} has shape {x.shape}: each extent must be at least 1")
+    memory_order(x)
+
+
+def check_operands(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    beta: float | None,
+    options: MatmulOptions,
+) -> None:
+    """Whether ``alpha * a @ b + beta * c`` can be stated at all."""
     if c is None and options.inplace:
         raise ValueError("inplace=True writes the result into operand c, so c must be given")
     if c is not None and beta is None:
         raise ValueError("operand c is given, so beta must be given too")
-    for name, x in (("a", a), ("b", b)) if c is None else (("a", a), ("b", b), ("c", c)):
-        _check_array(x, f"operand {name}")
-        if x.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"operand {name} is {x.dtype}; the reference computes with float32 and float64"
-            )
-        if x.ndim != 2:
-            hint = (
-                ""
-                if name == "c"
-                else "; nvmath also takes vectors and batches, the reference does not"
-            )
-            raise ValueError(f"operand {name} must have 2 dimensions, its shape is {x.shape}{hint}")
-        if 0 in x.shape:
-            raise ValueError(f"operand {name} has shape {x.shape}: each extent must be at least 1")
-        memory_order(x)
-    (m, k), n = a.shape, b.shape[1]
+    _check_operand(a, "a")
+    _check_operand(b, "b")
     if a.dtype != b.dtype:
         raise ValueError(f"operands a and b must have one dtype, they have {a.dtype} and {b.dtype}")
+    (m, k), n = a.shape, b.shape[1]
     if k != b.shape[0]:
         raise ValueError(f"a has {k} columns but b has {b.shape[0]} rows; both are the extent K")
     compute_type = options.compute_type
     if compute_type is not None and ("64F" in compute_type.name) != (a.dtype == np.float64):
         raise ValueError(f"{compute_type.name} does not compute with {a.dtype}")
-    if c is None:
-        return
-    if c.dtype != a.dtype:
-        raise cuBLASLtError(
-            f"CUBLAS_STATUS_NOT_SUPPORTED: operand c is {c.dtype}, a and b are {a.dtype}"
-        )
-    if c.shape != (m, n) and (options.inplace or c.shape != (m, 1)):
-        allowed = f"({m}, {n})" if options.inplace else f"({m}, {n}) or ({m}, 1)"
+    if c is not None:
+        _check_operand(c, "c")
+        _check_c(c, m, n, a.dtype, options.inplace)
+
+
+def _check_c(c: np.ndarray, m: int, n: int, dtype: np.dtype, inplace: bool) -> None:
+    if c.dtype != dtype:
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {dtype}")
+    if c.shape != (m, n) and (inplace or c.shape != (m, 1)):
+        allowed = f"({m}, {n})" if inplace else f"({m}, {n}) or ({m}, 1)"
         raise ValueError(f"operand c must have shape {allowed}, it has {c.shape}")
-    if options.inplace and any(
-        extent > 1 and not stride for extent, stride in zip(c.shape, c.strides)
-    ):
-        raise ValueError(
-            "inplace=True needs a c whose elements lie in different places; this one is broadcast"
-        )
+    broadcast = any(extent > 1 and not stride for extent, stride in zip(c.shape, c.strides))
+    if inplace and broadcast:
+        raise ValueError("inplace=True writes into c, which must not be broadcast: copy it first")
 
 
-def check_epilog_inputs(a, b, c, epilog, inputs) -> dict[str, np.ndarray]:
+def check_epilog_inputs(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    epilog: MatmulEpilog | None,
+    inputs: dict[str, np.ndarray] | None,
+) -> dict[str, np.ndarray]:
     """Whether `epilog` can follow this matmul with these inputs; returns those it will hold."""
     if epilog is None:
         if inputs is not None:
@@ -96,13 +108,9 @@ def check_epilog_inputs(a, b, c, epilog, inputs) -> dict[str, np.ndarray]:
                 "Matmul: epilog inputs %s are ignored, since there is no epilog", sorted(inputs)
             )
         return {}
-    assert epilog in STAGES, "Not supported."  # DEFAULT: nvmath's words, and its AssertionError
+    if epilog not in epilogs.STAGES:  # DEFAULT is not, in nvmath either
+        raise AssertionError("Not supported.")
     (m, k), n = a.shape, b.shape[1]
-    in_order = memory_order(a if c is None else c)
-    if epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB) and c is not None and in_order == "C":
-        raise ValueError(
-            f"{epilog.name} needs operand c column-major: pass numpy.asfortranarray(c)"
-        )
     names = epilogs.input_names(epilog)
     if k == 1 and names & {"relu_aux", "gelu_aux"}:
         raise ValueError(f"K=1 is not supported for {epilog.name}")
@@ -116,7 +124,7 @@ def check_epilog_inputs(a, b, c, epilog, inputs) -> dict[str, np.ndarray]:
     for name, x in inputs.items():
         _check_array(x, f"epilog input {name!r}")
         _check_epilog_input(name, x, m, n, a.dtype)
-    _check_supported(epilog, m, n, c, in_order)
+    _check_supported(epilog, m, n, a, c)
     return dict(inputs)
 
 
@@ -143,19 +151,19 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
 
 
 def _check_supported(
-    epilog: MatmulEpilog, m: int, n: int, c: np.ndarray | None, in_order: str
+    epilog: MatmulEpilog, m: int, n: int, a: np.ndarray, c: np.ndarray | None
 ) -> None:
-    not_supported = "CUBLAS_STATUS_NOT_SUPPORTED: " + epilog.name
-    if epilog == MatmulEpilog.BGRADA and in_order == "C":
-        raise cuBLASLtError(
-            f"{not_supported} needs a column-major result, so a column-major operand a"
-        )
-    if c is not None and in_order == "C" and epilog not in (MatmulEpilog.RELU, MatmulEpilog.GELU):
-        raise cuBLASLtError(
-            f"{not_supported} needs a column-major result, so a column-major operand c"
-        )
+    """RELU and GELU alone follow a row-major result; a bias gradient needs two rows or columns."""
+    column_sums = epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB)
+    if c is not None and memory_order(c) == "C":
+        if epilog not in (MatmulEpilog.RELU, MatmulEpilog.GELU):
+            error = ValueError if column_sums else cuBLASLtError
+            raise error(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
+    elif c is None and epilog == MatmulEpilog.BGRADA and memory_order(a) == "C":
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand a")
     if (epilog, m) == (MatmulEpilog.BGRADA, 1) or (epilog, n) == (MatmulEpilog.BGRADB, 1):
-        raise cuBLASLtError(f"{not_supported} with a result of one {'row' if m == 1 else 'column'}")
+        line = "row" if epilog == MatmulEpilog.BGRADA else "column"
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} with a result of one {line}")
 
 
 def check_matches(new: np.ndarray, held: np.ndarray, name: str) -> None:

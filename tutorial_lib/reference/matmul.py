@@ -8,21 +8,14 @@ operands in float32 and float64.
 
 import functools
 import logging
-from dataclasses import dataclass
-from enum import IntEnum
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.checks import (
-    InvalidMatmulState,
-    check_epilog_inputs,
-    check_matches,
-    check_operands,
-    cuBLASLtError,
-    memory_order,
-)
+from tutorial_lib.reference import checks, epilogs
+from tutorial_lib.reference.checks import InvalidMatmulState, cuBLASLtError
 from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions, as_options
 
 __all__ = [
     "InvalidMatmulState",
@@ -34,35 +27,9 @@ __all__ = [
     "matmul",
 ]
 
-
-class MatmulComputeType(IntEnum):
-    """The arithmetic that cuBLASLt may use.
-
-    The reference computes in the operands' own type whichever is asked for.
-    """
-
-    COMPUTE_32F = 68
-    COMPUTE_32F_PEDANTIC = 69
-    COMPUTE_64F = 70
-    COMPUTE_64F_PEDANTIC = 71
-    COMPUTE_32F_FAST_16F = 74
-    COMPUTE_32F_FAST_16BF = 75
-    COMPUTE_32F_FAST_TF32 = 77
-
-
-@dataclass
-class MatmulOptions:
-    """`inplace`: the result overwrites `c`.
-
-    `compute_type`: accepted as nvmath accepts it, without effect here.
-    """
-
-    inplace: bool = False
-    compute_type: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.compute_type is not None:
-            self.compute_type = MatmulComputeType(self.compute_type)
+Array: TypeAlias = np.ndarray
+Inputs: TypeAlias = dict[str, np.ndarray]
+Result: TypeAlias = np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def _scale(value: float | None, default: float, dtype: np.dtype, name: str) -> np.floating:
@@ -86,28 +53,41 @@ class Matmul:
     """``epilog(alpha * a @ b + beta * c)``: stated once, planned once, executed many times.
 
     a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major.
-    The result (M, N) takes the memory order of `c` if there is one, else column-major if the
-    epilog needs it, else the order of `a`. Raises ValueError for operands that do not fit
-    together, TypeError for operands that are not NumPy arrays.
+    The result (M, N) takes the memory order of c if there is one, else column-major if the epilog
+    needs it, else the order of a. Raises ValueError for operands that do not fit together,
+    TypeError for operands that are not NumPy arrays. A `stream` is accepted; NumPy has none.
     """
 
-    def __init__(self, a, b, /, c=None, *, alpha=None, beta=None, options=None, stream=None):
+    def __init__(
+        self,
+        a: Array,
+        b: Array,
+        /,
+        c: Array | None = None,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        options: MatmulOptions | dict[str, Any] | None = None,
+        stream: Any = None,
+    ) -> None:
         self._freed, self._planned = False, False
-        self.options = (
-            MatmulOptions(**options) if isinstance(options, dict) else options or MatmulOptions()
-        )
+        self.options = as_options(options)
         if c is None and beta is not None:
-            logging.getLogger().warning(
-                "Matmul: beta=%s is ignored, since there is no operand c", beta
-            )
-        check_operands(a, b, c, beta, self.options)
+            logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", beta)
+        checks.check_operands(a, b, c, beta, self.options)
         self.a, self.b, self.c = a, b, c
         self.alpha = _scale(alpha, 1, a.dtype, "alpha")
         self.beta = _scale(beta if c is not None else 0, 0, a.dtype, "beta")
 
     @_alive
     def plan(
-        self, *, preferences=None, algorithms=None, epilog=None, epilog_inputs=None, stream=None
+        self,
+        *,
+        preferences: Any = None,
+        algorithms: Any = None,
+        epilog: MatmulEpilog | None = None,
+        epilog_inputs: Inputs | None = None,
+        stream: Any = None,
     ) -> tuple[str, ...]:
         """Choose the epilog, hold its inputs, return the algorithms, of which NumPy has one.
 
@@ -115,38 +95,37 @@ class Matmul:
         DEFAULT, which nvmath does not take (plan without an epilog), cuBLASLtError where cuBLASLt
         does not support the combination.
         """
-        self._inputs = check_epilog_inputs(self.a, self.b, self.c, epilog, epilog_inputs)
+        self._inputs = checks.check_epilog_inputs(self.a, self.b, self.c, epilog, epilog_inputs)
         self._epilog = epilog
-        self._order = memory_order(self.a if self.c is None else self.c)
-        if self.c is None and epilog not in (
-            None,
-            MatmulEpilog.RELU,
-            MatmulEpilog.GELU,
-            MatmulEpilog.BGRADA,
-        ):
+        self._order = checks.memory_order(self.a if self.c is None else self.c)
+        if self.c is None and epilog in epilogs.COLUMN_MAJOR:
             self._order = "F"
         self.algorithms = ("numpy.matmul",)
         self._planned = True
         return self.algorithms
 
     @_alive
-    def autotune(self, iterations=10, prune=None, release_workspace=False, stream=None) -> None:
-        """Nothing to choose between: NumPy has one algorithm.
-
-        Raises RuntimeError before `plan`.
-        """
+    def autotune(
+        self,
+        iterations: int = 10,
+        prune: int | None = None,
+        release_workspace: bool = False,
+        stream: Any = None,
+    ) -> None:
+        """Nothing to choose between: NumPy has one algorithm. RuntimeError before `plan`."""
         self._require_plan("Autotuning")
 
     @_alive
-    def execute(self, *, algorithm=None, release_workspace=False, stream=None):
-        """The result (M, N), or, if the epilog leaves extra outputs, the pair (result, {name:
-        output}).
+    def execute(
+        self, *, algorithm: Any = None, release_workspace: bool = False, stream: Any = None
+    ) -> Result:
+        """The result (M, N); with extra outputs, the pair (result, {name: output}).
 
         Raises RuntimeError before `plan`, InvalidMatmulState after `free`.
         """
         self._require_plan("Execution")
         d = np.empty((self.a.shape[0], self.b.shape[1]), self.a.dtype, order=self._order)
-        if self._order == "F":  # a column-major product is the row-major product of the transposes
+        if self._order == "F":  # a column-major product is the row-major one of the transposes
             np.matmul(self.b.T, self.a.T, out=d.T)
         else:
             np.matmul(self.a, self.b, out=d)
@@ -164,33 +143,47 @@ class Matmul:
 
     @_alive
     def reset_operands(
-        self, *, a=None, b=None, c=None, alpha=None, beta=None, epilog_inputs=None, stream=None
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Inputs | None = None,
+        stream: Any = None,
     ) -> None:
         """Hold other operands, of the same shape, strides and dtype; those not named stay.
 
         Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
-        the plan does not have, InvalidMatmulState after `free`. Nothing is changed when it
-        raises.
+        the plan does not have, InvalidMatmulState after `free`. If it raises, nothing has changed.
         """
         if all(value is None for value in (a, b, c, alpha, beta, epilog_inputs)):
             raise ValueError("reset_operands needs at least one operand")
         if c is not None and self.c is None:
             raise ValueError("this Matmul was made without an operand c, so c cannot be reset")
-        new = {name: value for name, value in (("a", a), ("b", b), ("c", c)) if value is not None}
-        for name, operand in new.items():
-            check_matches(operand, getattr(self, name), f"operand {name}")
+        for name, operand in (("a", a), ("b", b), ("c", c)):
+            if operand is not None:
+                checks.check_matches(operand, getattr(self, name), f"operand {name}")
+        held = self._inputs if self._planned else {}
         for name, operand in (epilog_inputs or {}).items():
-            check_matches(
-                operand, (self._inputs if self._planned else {})[name], f"epilog input {name!r}"
-            )
-        new_alpha = _scale(alpha, self.alpha, self.a.dtype, "alpha")
-        new_beta = _scale(beta, self.beta, self.a.dtype, "beta")
+            checks.check_matches(operand, held[name], f"epilog input {name!r}")
+        alpha = _scale(alpha, self.alpha, self.a.dtype, "alpha")
+        beta = _scale(beta, self.beta, self.a.dtype, "beta")
         self.reset_operands_unchecked(
-            a=a, b=b, c=c, alpha=new_alpha, beta=new_beta, epilog_inputs=epilog_inputs
+            a=a, b=b, c=c, alpha=alpha, beta=beta, epilog_inputs=epilog_inputs
         )
 
     def reset_operands_unchecked(
-        self, *, a=None, b=None, c=None, alpha=None, beta=None, epilog_inputs=None, stream=None
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Inputs | None = None,
+        stream: Any = None,
     ) -> None:
         """`reset_operands` without a single check: wrong operands give wrong results."""
         self.a = self.a if a is None else a
@@ -202,17 +195,14 @@ class Matmul:
             self._inputs.update(epilog_inputs)
 
     def free(self) -> None:
-        """Let go of the operands and the plan.
-
-        Freeing twice is allowed, any other use afterwards is not.
-        """
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
         self.a = self.b = self.c = self._inputs = None
         self._freed = True
 
     def __enter__(self) -> "Matmul":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.free()
 
     def _require_plan(self, what: str) -> None:
@@ -221,18 +211,18 @@ class Matmul:
 
 
 def matmul(
-    a,
-    b,
+    a: Array,
+    b: Array,
     /,
-    c=None,
+    c: Array | None = None,
     *,
-    alpha=None,
-    beta=None,
-    epilog=None,
-    epilog_inputs=None,
-    options=None,
-    stream=None,
-):
+    alpha: float | None = None,
+    beta: float | None = None,
+    epilog: MatmulEpilog | None = None,
+    epilog_inputs: Inputs | None = None,
+    options: MatmulOptions | dict[str, Any] | None = None,
+    stream: Any = None,
+) -> Result:
     """One matmul, stated, planned, executed and freed: see `Matmul`."""
     with Matmul(a, b, c, alpha=alpha, beta=beta, options=options) as mm:
         mm.plan(epilog=epilog, epilog_inputs=epilog_inputs)

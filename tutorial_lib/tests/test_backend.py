@@ -87,10 +87,10 @@ def test_the_import_is_light():
 
 def test_published_names():
     names = (
-        "BATCH_SIZE get_loader one_hot sigmoid binary_cross_entropy MnistNetBase MnistNet train test"
-        " plot_predictions MnistNetNaive xp Matmul MatmulEpilog describe_backend show"
+        "BATCH_SIZE get_loader one_hot sigmoid binary_cross_entropy MnistNetBase MnistNet train"
+        " test plot_predictions MnistNetNaive xp Matmul MatmulEpilog describe_backend show"
     )
-    code = f"from tutorial_lib import {', '.join(names.split())}"
+    code = "from tutorial_lib import " + ", ".join(names.split())
     run = python(code)
     assert not run.stderr
     assert run.returncode == 0
