@@ -367,7 +367,7 @@ def plot_memory_traffic(cases: Mapping[str, Sequence[tuple[str, int, int]]]) -> 
     _, axes = plt.subplots(
         1,
         len(cases),
-        figsize=(1.75 * sum(counts) + 1, 2.5),
+        figsize=(1.3 * sum(counts) + 1, 2.6),
         width_ratios=[count + 0.25 for count in counts],
         squeeze=False,
     )
@@ -399,7 +399,7 @@ def plot_memory_traffic(cases: Mapping[str, Sequence[tuple[str, int, int]]]) -> 
                     f"{size:,}",
                     ha="center",
                     va="center",
-                    fontsize=8,
+                    fontsize=8.5,
                     color=shade,
                     rotation=90,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
