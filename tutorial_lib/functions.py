@@ -18,7 +18,7 @@ def one_hot(labels: xp.ndarray, num_classes: int) -> xp.ndarray:
         raise TypeError(f"labels must be integers, they are {labels.dtype}")
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (n,), they have {labels.shape}")
-    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+    if labels.size and labels.astype(xp.uint64).max() >= num_classes:  # below 0 wraps to huge
         raise ValueError(
             f"labels must lie in 0 … {num_classes - 1}, "
             f"they run from {labels.min()} to {labels.max()}"

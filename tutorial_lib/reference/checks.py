@@ -124,7 +124,7 @@ def check_epilog_inputs(
     for name, x in inputs.items():
         _check_array(x, f"epilog input {name!r}")
         _check_epilog_input(name, x, m, n, a.dtype)
-    _check_supported(epilog, m, n, a, c)
+    _check_supported(epilog, a, b, c)
     return dict(inputs)
 
 
@@ -151,19 +151,18 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
 
 
 def _check_supported(
-    epilog: MatmulEpilog, m: int, n: int, a: np.ndarray, c: np.ndarray | None
+    epilog: MatmulEpilog, a: np.ndarray, b: np.ndarray, c: np.ndarray | None
 ) -> None:
-    """RELU and GELU alone follow a row-major result; a bias gradient needs two rows or columns."""
-    column_sums = epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB)
+    """Memory orders that cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1)."""
     if c is not None and memory_order(c) == "C":
-        if epilog not in (MatmulEpilog.RELU, MatmulEpilog.GELU):
-            error = ValueError if column_sums else cuBLASLtError
-            raise error(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
-    elif c is None and epilog == MatmulEpilog.BGRADA and memory_order(a) == "C":
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand a")
-    if (epilog, m) == (MatmulEpilog.BGRADA, 1) or (epilog, n) == (MatmulEpilog.BGRADB, 1):
-        line = "row" if epilog == MatmulEpilog.BGRADA else "column"
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} with a result of one {line}")
+        if epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB):
+            raise ValueError(f"{epilog.name} needs a column-major operand c")
+        if epilog in epilogs.COLUMN_MAJOR:
+            raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
+    if epilog == MatmulEpilog.BGRADA and memory_order(a) == "C":
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADA needs a column-major operand a")
+    if epilog == MatmulEpilog.BGRADB and memory_order(b) == "F":
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADB needs a row-major operand b")
 
 
 def check_matches(new: np.ndarray, held: np.ndarray, name: str) -> None:

@@ -81,13 +81,13 @@ def bias(d: np.ndarray, call: Call) -> None:
 
 
 def relu(d: np.ndarray, call: Call) -> None:
-    """Negative elements become 0, and so does NaN, as cuBLASLt is reported to do."""
-    np.fmax(d, 0, out=d)
+    """Negative elements become 0; NaN stays."""
+    np.maximum(d, 0, out=d)
 
 
 def relu_aux(d: np.ndarray, call: Call) -> None:
-    """Remember where d >= 0, packed into bits: the extra output `relu_aux`."""
-    call.outputs["relu_aux"] = pack_mask(d >= 0)
+    """Remember where d is not below 0, packed into bits: the extra output `relu_aux`."""
+    call.outputs["relu_aux"] = pack_mask(~(d < 0))
 
 
 def drelu(d: np.ndarray, call: Call) -> None:

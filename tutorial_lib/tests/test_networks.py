@@ -132,6 +132,8 @@ def test_plans_are_kept_per_batch_size_and_freed(rng):
     probabilities = to_numpy(model.forward(images))
     model.free()
     assert not model._matmuls
+    with pytest.raises(Exception, match="free"):
+        plans["hidden", 12].execute()
     with pytest.raises(RuntimeError, match="call forward first"):
         model.backward(images[:, :10])
     assert np.array_equal(to_numpy(model.forward(images)), probabilities)

@@ -21,10 +21,10 @@ SKIPPED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
 LEVELS = [
     {"reference", "results", "show"},
     {"backend"},
-    {"dataset", "functions", "gradcheck"},
+    {"dataset", "functions", "gradcheck", "atlas"},
     {"networks", "doctor"},
     {"training", "plotting"},
-    {"benchmarks", "distributed", "__init__"},
+    {"benchmarks", "distributed", "widgets", "__init__"},
     {"__main__"},
     {"tests"},
 ]

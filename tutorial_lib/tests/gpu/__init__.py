@@ -1,0 +1,1 @@
+"""Is the reference right? Every claim it makes about cuBLASLt and cuRAND, tried on a GPU."""
