@@ -1,4 +1,5 @@
 # make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
+# make outputs: every notebook executed anew, in place, on a GPU if there is one.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ CUDA ?= 12
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: book test lab lint clean
+.PHONY: book test lab outputs lint clean
 
 book: .venv/pages
 	$(BIN)/jupyter-book build . --all -W --keep-going -n --quiet
@@ -18,6 +19,9 @@ test: .venv/cuda$(CUDA)
 
 lab: .venv/cuda$(CUDA)
 	$(BIN)/jupyter lab notebooks
+
+outputs: .venv/cuda$(CUDA)
+	$(BIN)/python -m tutorial_lib.outputs
 
 lint: .venv/cuda$(CUDA)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -45,13 +45,9 @@ def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
     return ((images[i : i + BATCH_SIZE], labels[i : i + BATCH_SIZE]) for i in starts)
 
 
-def normalized(train: bool) -> tuple[xp.ndarray, xp.ndarray]:
-    """One split on the backend's device: normalized images, float32 (n, 784), labels (n,)."""
-    return _normalized(train)
-
-
 @functools.cache
-def _normalized(train: bool) -> tuple[xp.ndarray, xp.ndarray]:
+def normalized(train: bool, /) -> tuple[xp.ndarray, xp.ndarray]:
+    """One split on the backend's device: normalized images, float32 (n, 784), labels (n,)."""
     pixels, labels = raw(train)
     images = xp.asarray(pixels).astype(xp.float32)
     images /= 255
@@ -60,13 +56,9 @@ def _normalized(train: bool) -> tuple[xp.ndarray, xp.ndarray]:
     return images, xp.asarray(labels)
 
 
-def raw(train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """One split as it is stored: pixels uint8 (n, 784), labels int64 (n,), NumPy arrays."""
-    return _raw(train)
-
-
 @functools.cache
-def _raw(train: bool) -> tuple[np.ndarray, np.ndarray]:
+def raw(train: bool, /) -> tuple[np.ndarray, np.ndarray]:
+    """One split as it is stored: pixels uint8 (n, 784), labels int64 (n,), NumPy arrays."""
     root = find_mnist()
     if root is None:
         split = "train" if train else "test"

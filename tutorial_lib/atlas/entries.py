@@ -72,8 +72,8 @@ ENTRIES = {
         "backward pass.",
         (
             SQUARE,
-            'd, extra = matmul(a, a.T, EPILOG, epilog_inputs={"bias": bias})',
-            'print(d, extra["relu_aux"][0])',
+            'd, aux = matmul(a, a.T, EPILOG, epilog_inputs={"bias": bias})',
+            'print(d, aux["relu_aux"][0])',
         ),
     ),
     E.DRELU: Entry(
@@ -125,8 +125,8 @@ ENTRIES = {
         "for a whole GELU layer in training. DGELU_BGRAD is its counterpart in the backward pass.",
         (
             SQUARE,
-            'd, extra = matmul(a, a.T, EPILOG, epilog_inputs={"bias": bias})',
-            'print(d.round(2), extra["gelu_aux"][:2], sep="\\n")',
+            'd, aux = matmul(a, a.T, EPILOG, epilog_inputs={"bias": bias})',
+            'print(d.round(2), aux["gelu_aux"][:2], sep="\\n")',
         ),
     ),
     E.DGELU: Entry(
@@ -165,7 +165,7 @@ ENTRIES = {
         r"D_{ij} = Z_{ij}, \qquad g_j = \textstyle\sum_k B_{kj}",
         "for a weight gradient whose right operand holds the gradients, units as columns: $y \\, "
         "G$, the transposed gradient of the weights. The extra output is the bias gradient of "
-        "the same layer.",
+        "the same layer. A batch of gradients is the row-major `b` that it asks for.",
         (OPERANDS, "d, extra = matmul(a, b, EPILOG)", 'print(d, extra["bgradb"])'),
     ),
 }

@@ -17,7 +17,8 @@ PROBES: dict[str, dict[str, Any]] = {
     "`K` = 1": {"k": 1},
     "a result of one row": {"m": 1},
     "a result of one column": {"n": 1},
-    "a row-major `a`, if there is no `c`": {"a_order": "C"},
+    "a row-major `a`": {"a_order": "C"},
+    "a column-major `b`": {"b_order": "F"},
     "a row-major `c`": {"c_order": "C"},
 }
 Arrays = dict[str, np.ndarray]
@@ -69,6 +70,7 @@ def _run(
     k: int = 0,
     n: int = N,
     a_order: str = "F",
+    b_order: str = "C",
     c_order: str = "",
 ) -> tuple[Arrays, Arrays, np.ndarray, Arrays]:
     rng = np.random.default_rng(0)
@@ -78,7 +80,7 @@ def _run(
     def random(rows: int, columns: int, order: str = "C") -> np.ndarray:
         return np.array(rng.standard_normal((rows, columns)), np.float32, order=order)
 
-    a, b = random(m, k, a_order), random(k, n)
+    a, b = random(m, k, a_order), random(k, n, b_order)
     c = {"c": random(m, n, c_order), "beta": 1} if c_order else {}
     inputs = {}
     for name in names:  # what a backward epilog reads is what its forward epilog leaves

@@ -58,10 +58,11 @@ def _conformance() -> str:
             "The reference has been held against nvmath's own planning code, "
             "but not yet against cuBLASLt on a GPU."
         )
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    number = record["cublaslt"]
     return (
-        f"The reference has been held against cuBLASLt on {record['machine']} ({versions}), "
-        f"in {record['cases']:,} cases; each entry says how it fared."
+        f"The reference has been held against cuBLASLt {number // 10000}.{number // 100 % 100} on "
+        f"{record['machine']}, in {record['matmul']['cases']:,} cases. Each entry says with what "
+        "result; to disagree is to deviate by more than rounding, or to refuse alone."
     )
 
 
@@ -69,26 +70,21 @@ def _conformance_row(epilog: MatmulEpilog) -> list[tuple[str, str]]:
     """How many cases the reference and cuBLASLt computed alike, refused alike, and did not."""
     if (record := _record()) is None:
         return []
-    counts = record["per_epilog"][epilog.name]
-    return [
-        (
-            "on a GPU",
-            f"{counts['computed']:,} cases computed alike, {counts['refused']:,} refused alike, "
-            f"{counts['disagree']:,} disagree",
-        )
-    ]
+    counts = record["matmul"]["per_epilog"][epilog.name]
+    text = f"{counts['computed']:,} cases computed alike, {counts['refused']:,} refused alike"
+    text += f", {counts['disagree']:,} disagree" * bool(counts["disagree"])
+    text += f"; largest deviation {counts['worst_deviation']:.1e}" * bool(counts["worst_deviation"])
+    return [("on a GPU", text)]
 
 
 def _overview() -> str:
-    rows = [("epilog", "extra inputs → extra outputs", "result")]
+    rows = [("epilog", "in → out", "result")]
     for epilog in MatmulEpilog:
         found = find(epilog)
-        inputs, outputs = (
-            ", ".join(f"`{name}`" for name in arrays) or "none"
-            for arrays in (found.inputs, found.outputs)
-        )
+        inputs, outputs = (", ".join(arrays) or "none" for arrays in (found.inputs, found.outputs))
         order = "column-major" if found.always_column_major else "order of `a`"
-        order += " (refused)" * (epilog not in epilogs.STAGES)
+        if epilog not in epilogs.STAGES:
+            order = "refused by nvmath 1.0"
         rows.append(
             (f"{{ref}}`{epilog.name} <epilog-{slug(epilog)}>`", f"{inputs} → {outputs}", order)
         )

@@ -46,15 +46,19 @@ Five rules hold throughout:
 - **GELU is the tanh form** {cite}`hendrycks2016`. Below, $\operatorname{gelu}'$ is its derivative.
 
 $$
-\operatorname{gelu}(z) = \frac{z}{2}
-\left(1 + \tanh\!\left(\sqrt{2 / \pi}\,(z + 0.044715\, z^3)\right)\right)
+\begin{aligned}
+\operatorname{gelu}(z) &= \tfrac{z}{2} \, (1 + \tanh u), \\
+u &= \sqrt{2 / \pi} \; (z + 0.044715 \, z^3)
+\end{aligned}
 $$ (eq-at-gelu)
 
-For each entry, five things are tried that an epilog may refuse: K = 1, a result of one row, a
-result of one column, a {term}`row-major` `a` and a row-major `c`. The entry names those that are
-refused, with the exception.
+For each entry, six things are tried that an epilog may refuse: K = 1, a result of one row or of one
+column, a {term}`row-major` `a`, a column-major `b` and a row-major `c`. The entry names those that
+are refused, with the exception. A matrix of one column counts as column-major.
 
 ## Overview
+
+Extra inputs, extra outputs, and the memory order of the result. The names lead to the entries.
 
 %(overview)s
 

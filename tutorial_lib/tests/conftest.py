@@ -29,7 +29,7 @@ def fresh_dataset(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no network in this test")
 
-    caches = (dataset.find_mnist, dataset._raw, dataset._normalized)
+    caches = (dataset.find_mnist, dataset.raw, dataset.normalized)
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
     for cache in caches:
         cache.cache_clear()

@@ -114,14 +114,15 @@ def test_the_page_cites_the_record_of_conformance_where_there_is_one(monkeypatch
     count = {"computed": 70, "refused": 2, "disagree": 0, "worst_deviation": 0.0}
     record = {
         "machine": "one GPU",
-        "versions": {"cuBLASLt": "1"},
-        "cases": 1152,
-        "per_epilog": {epilog.name: count for epilog in MatmulEpilog},
+        "cublaslt": 130100,
+        "matmul": {"cases": 1152, "per_epilog": {epilog.name: count for epilog in MatmulEpilog}},
     }
     monkeypatch.setattr(results, "load", lambda name: record)
     text = page.write()
-    assert "against cuBLASLt on one GPU (cuBLASLt 1), in 1,152 cases" in text
-    assert text.count("70 cases computed alike, 2 refused alike, 0 disagree") == 16
+    assert "against cuBLASLt 13.1 on one GPU, in 1,152 cases" in text
+    assert text.count("70 cases computed alike, 2 refused alike |") == 16
+    count |= {"disagree": 3, "worst_deviation": 2e-6}
+    assert "2 refused alike, 3 disagree; largest deviation 2.0e-06 |" in page.write()
 
     def missing(name):
         raise FileNotFoundError

@@ -72,7 +72,9 @@ def test_loading_happens_once(monkeypatch):
     images, _ = dataset.normalized(True)
     monkeypatch.setattr(dataset, "raw", None)
     assert next(get_loader(train=True))[0].base is not None
-    assert dataset.normalized(True)[0] is dataset.normalized(train=True)[0] is images
+    assert dataset.normalized(True)[0] is images
+    with pytest.raises(TypeError):  # would be cached apart, and loaded twice
+        dataset.normalized(train=True)
 
 
 # The sample, where there are neither files nor a network.

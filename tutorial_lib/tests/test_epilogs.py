@@ -18,7 +18,9 @@ def product(a, b):
 
 
 def gelu(x):
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    """The tanh form, of a NumPy array or a torch tensor, with cuBLASLt's rounded sqrt(2 / pi)."""
+    tanh = np.tanh if isinstance(x, np.ndarray) else x.__class__.tanh
+    return 0.5 * x * (1 + tanh(0.79788456 * (x + 0.044715 * x**3)))
 
 
 def run(a, b, epilog, **inputs):
@@ -106,7 +108,7 @@ def test_gelu_gradient_against_autograd(operands, seed):
     aux = np.zeros((-(-m // 8) * 8, n), a.dtype, order="F")
     aux[:m] = np.random.default_rng(seed).uniform(-4, 4, (m, n))
     x = torch.tensor(aux[:m].astype(np.float64), requires_grad=True)
-    torch.nn.functional.gelu(x, approximate="tanh").backward(torch.tensor(product(a, b)))
+    gelu(x).backward(torch.tensor(product(a, b)))
     expected = x.grad.numpy()
     close(run(a, b, E.DGELU, gelu_aux=aux)[0], expected, scale=3)
     d, extra = run(a, b, E.DGELU_BGRAD, gelu_aux=aux)
@@ -129,11 +131,7 @@ def test_a_layer_forward_and_backward_against_autograd(forward, backward, shape,
     y, extra = run(w, x, forward, bias=bias)
     d, bgrad = run(above.T, upstream, backward, **extra)
 
-    activation = (
-        torch.relu
-        if forward == E.RELU_AUX_BIAS
-        else lambda z: torch.nn.functional.gelu(z, approximate="tanh")
-    )
+    activation = torch.relu if forward == E.RELU_AUX_BIAS else gelu
     z = torch.tensor(w @ x + bias[:, None], requires_grad=True)
     torch_y = activation(z)
     np.testing.assert_allclose(y, torch_y.detach().numpy(), atol=1e-12)
@@ -183,6 +181,15 @@ def test_relu_and_its_mask_at_the_edges():
     assert np.isnan(d[0, 0])
     assert d.ravel()[1:].tolist() == [0, 0, 2, np.inf, 0]
     assert extra["relu_aux"][0, 0] == 0b011011
+
+
+@pytest.mark.parametrize("x", [-3.0, -0.7, 0.0, 0.1, 1.0, 2.5])
+def test_gelu_is_that_of_torch_to_eight_digits(x):
+    import torch
+
+    d = run(np.array([[x]]), np.ones((1, 1)), E.GELU)[0]
+    theirs = torch.nn.functional.gelu(torch.tensor(x, dtype=torch.float64), approximate="tanh")
+    assert float(d[0, 0]) == pytest.approx(float(theirs), rel=1e-8, abs=1e-9)
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(0, 2**32 - 1))

@@ -80,17 +80,20 @@ def main() -> None:
     memory = device_memory()
     print(f"device memory after 2 and 20 epochs: {memory}", flush=True)
     device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(query, capture_output=True, text=True).stdout.split()[0]
     path = record.write(
         "conformance",
         ["numpy", "nvmath-python"],
         {
             "what": "the reference backend against nvmath, cuBLASLt and cuRAND on a GPU",
-            "machine": f"one {device}, driver {cupy.cuda.runtime.driverGetVersion()}",
+            "machine": f"one {device}, driver {driver}",
             "cupy": cupy.__version__,
             "cublaslt": cublasLt.get_version(),
             "backend": describe_backend(),
             "data": describe_dataset(),
             "matmul": matmuls,
+            "nan": conformance.nan_under_relu(backend, to_device),
             "random": streams,
             "training": training,
             "device_memory_bytes": memory,
