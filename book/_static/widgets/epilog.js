@@ -67,7 +67,7 @@ window.FusionBook = window.FusionBook || {};
   const gate = (x) => Math.tanh(SQRT_2_PI * (x + 0.044715 * x ** 3));
 
   function geluSlope(x) {
-    const inner = SQRT_2_PI * (1 + 3 * 0.044715 * x ** 2);
+    const inner = SQRT_2_PI + 0.1070322243 * x ** 2;
     return 0.5 * (1 + gate(x)) + 0.5 * x * (1 - gate(x) ** 2) * inner;
   }
 
