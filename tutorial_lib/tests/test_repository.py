@@ -57,6 +57,32 @@ def imports(path):
             yield name, node not in inside
 
 
+# What may be had from the CUDA libraries: names that the CUDA 12 and the CUDA 13 stack share.
+STACK = {
+    "cupy",
+    "cupy.random",
+    "nvmath",
+    "nvmath.bindings.cublasLt",
+    "nvmath.linalg.advanced.Matmul",
+    "nvmath.linalg.advanced.MatmulComputeType",
+    "nvmath.linalg.advanced.MatmulEpilog",
+    "nvmath.linalg.advanced.MatmulOptions",
+    "nvmath.linalg.advanced.matmul",
+    "cuda.pathfinder.load_nvidia_dynamic_lib",
+}
+
+
+def test_only_these_names_come_from_the_cuda_stack():
+    used = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                used |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert {name for name in used if name.split(".")[0] in ("cupy", "nvmath", "cuda")} == STACK
+
+
 SOURCES = [p for p in PACKAGE.rglob("*.py") if "tests" not in p.parts]
 
 
