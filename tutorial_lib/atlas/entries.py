@@ -50,7 +50,8 @@ ENTRIES = {
         rf"D_{{ij}} = \max(0, Z_{{ij}}), \qquad {MASK}",
         "for training a layer without a bias. The mask goes to DRELU or DRELU_BGRAD in the "
         "backward pass. Bit $i$ of a column is row $i$, so the first column of the example, two "
-        "ones, is the byte 3. A GPU leaves chance in the bits past the last row: `& 0b11` drops them.",
+        "ones, is the byte 3. On a GPU the bits past the last row are left to chance: `& 0b11` "
+        "drops them.",
         (OPERANDS, "d, extra = matmul(a, b, EPILOG)", 'print(d, extra["relu_aux"][0] & 0b11)'),
     ),
     E.BIAS: Entry(
