@@ -5,6 +5,7 @@ import pytest
 from hypothesis import settings
 
 from tutorial_lib import backend, dataset
+from tutorial_lib.tests.browser import chromium
 
 settings.register_profile("book", deadline=None, max_examples=60)
 settings.load_profile("book")
@@ -13,6 +14,12 @@ settings.load_profile("book")
 @pytest.fixture
 def rng():
     return np.random.default_rng(42)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

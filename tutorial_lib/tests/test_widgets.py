@@ -6,10 +6,7 @@ Needs Chromium and the built book: ``_build/html``, or the folder that `BOOK_HTM
 import base64
 import contextlib
 import json
-import os
 import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +15,9 @@ from tutorial_lib import widgets
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.matmul import MatmulEpilog, matmul
+from tutorial_lib.tests.browser import BOOK
 from tutorial_lib.tests.strokes import STROKES
 
-BOOK = Path(os.environ.get("BOOK_HTML") or Path(__file__).parents[2] / "_build" / "html")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-FLAGS = [f"--{flag}" for flag in f"{FLAGS} disable-component-update disable-sync".split()]
 PAGES = widgets.WEIGHTS.parents[2]
 CASES = json.loads(widgets.CASES.read_text())
 STAGES = {epilog.name: [stage.__name__ for stage in s] for epilog, s in epilogs.STAGES.items()}
@@ -84,19 +78,6 @@ def test_the_sample_is_not_enough_to_train_on(monkeypatch):
     monkeypatch.setattr(widgets, "find_mnist", lambda: None)
     with pytest.raises(SystemExit, match="full MNIST"):
         widgets.main()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium on the PATH")
-    if not (BOOK / "book" / "draw_a_digit.html").exists():
-        pytest.skip(f"needs the built book: make book (there is none in {BOOK})")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Takes off each page what the theme adds and this book does not use.
+
+- sphinx-thebe's scripts, added twice, which would run code on a server elsewhere;
+- Font Awesome's script (1.5 MB): its style sheet draws the same icons from fonts;
+- preloading of those fonts, which a browser refuses for pages opened from the disk;
+- a second label on the search button, other than the text that it shows.
+"""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+UNUSED = (
+    r'<link rel="preload" as="font"[^>]*/>\n?',
+    r"<script[^>]*>const THEBE_JS_URL[^<]*</script>\n?",
+    r'<script type="text/x-thebe-config">.*?</script>\n?',
+    r"<script[^>]*sphinx-thebe[^>]*></script>\n?",
+    r"<script>var togglebuttonSelector[^<]*thebe[^<]*</script>\n?",
+    r"<link[^>]*sphinx-thebe[^>]*/>\n?",
+    r"<script[^>]*/js/all\.min\.js[^>]*></script>\n?",
+    r'<link rel="preload" as="script"[^>]*/js/all\.min\.js[^>]*/>\n?',
+    r'(?<=title="Search") aria-label="Search"(?=[^>]*>\s*<i[^>]*></i>\s*<span)',
+)
+
+
+def strip_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Rewrite the pages once all are written."""
+    if exception or app.builder.format != "html":
+        return
+    unused = re.compile("|".join(UNUSED), re.DOTALL)
+    for page in Path(app.outdir).rglob("*.html"):
+        html = page.read_text()
+        page.write_text(unused.sub("", html))
+    for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/all.min.js*"):
+        script.unlink()
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Sphinx calls this when it loads the extension."""
+    app.connect("build-finished", strip_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,196 @@
+"""The built pages as a reader meets them: whole offline, without errors, accessible, on a phone."""
+
+import functools
+import gzip
+import http.server
+import re
+import threading
+from functools import partial
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tutorial_lib.tests.browser import BOOK, PAGES, need_book
+
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+
+
+@pytest.fixture(autouse=True)
+def _book():
+    need_book()
+
+
+class Tags(HTMLParser):
+    """What a page loads, what it links to, the anchors that it offers, the pictures it shows."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.loads, self.links, self.anchors, self.pictures = [], [], {"", "top"}, []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors |= {attributes.get("id"), attributes.get("name")}
+        if tag in LOADED and attributes.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(attributes.get(LOADED[tag]) or "")
+        if tag == "a":
+            self.links.append(attributes.get("href") or "")
+        if tag == "img":
+            self.pictures.append((attributes.get("src"), attributes.get("alt")))
+
+
+def read(page):
+    return Tags((BOOK / page).read_text())
+
+
+@functools.cache
+def anchors(path):
+    return Tags(path.read_text()).anchors
+
+
+@EVERY_PAGE
+def test_nothing_comes_from_another_host(page):
+    assert [url for url in read(page).loads if urlsplit(url).netloc] == []
+
+
+def test_no_style_sheet_fetches_from_another_host():
+    for sheet in BOOK.rglob("*.css"):
+        addresses = re.findall(
+            r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')]+)", sheet.read_text()
+        )
+        assert not addresses, f"{sheet}: {addresses}"
+
+
+@EVERY_PAGE
+def test_internal_links_and_anchors_resolve(page):
+    broken = []
+    for link in read(page).links:
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:
+            continue
+        target = (BOOK / page).parent / unquote(parts.path) if parts.path else BOOK / page
+        anchor = unquote(parts.fragment)
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+@EVERY_PAGE
+def test_every_picture_is_described(page):
+    undescribed = [src for src, alt in read(page).pictures if not alt or alt.endswith(".png")]
+    assert not undescribed
+
+
+def test_the_site_is_light():
+    total = sum(path.stat().st_size for path in BOOK.rglob("*") if path.is_file())
+    assert total < 40e6, f"the whole site has {total / 1e6:.1f} MB"
+
+
+# In the browser.
+
+
+@pytest.fixture
+def trouble(browser):
+    """Opens pages; collects console errors, failed requests, and requests to another host."""
+
+    def visit(url, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+        page.on("request", lambda r: problems.append(r.url) if is_remote(r.url) else None)
+        page.goto(url)
+        page.wait_for_load_state("load")
+        return page
+
+    contexts, problems = [], []
+    yield visit, problems
+    for context in contexts:
+        context.close()
+
+
+def is_remote(url):
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1"
+
+
+@EVERY_PAGE
+def test_a_page_in_the_browser(page, trouble):
+    """From the disk: no error, no request elsewhere, mathematics typeset, accessible, narrow.
+
+    axe-core must find nothing serious, light and dark. The bibliography's list items, which Sphinx
+    makes, are exempt from one rule.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    visit, problems = trouble
+    opened = visit((BOOK / page).as_uri(), color_scheme="light")
+    formulas = opened.locator(".math").count()
+    typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
+    opened.wait_for_function(typeset)
+    assert opened.locator("mjx-merror").count() == 0
+    assert problems == []
+    opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
+    serious = {}
+    for theme in ("light", "dark"):
+        opened.emulate_media(color_scheme=theme)
+        for found in axe.run(opened).response["violations"]:
+            own = found["id"] == "aria-required-children" and page.name == "bibliography.html"
+            if found["impact"] in ("serious", "critical") and not own:
+                nodes = [str(node["target"]) for node in found["nodes"]]
+                serious[f"{theme}: {found['id']}"] = nodes[:5]
+    assert not serious
+    opened.set_viewport_size({"width": 360, "height": 740})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves the book gzipped, as GitHub Pages does, and adds up what goes over the wire."""
+
+    sent = 0
+
+    def do_GET(self):
+        path = BOOK / unquote(urlsplit(self.path).path).lstrip("/")
+        body = path.read_bytes()
+        compress = path.suffix in (".html", ".js", ".css", ".svg", ".json", ".txt")
+        body = gzip.compress(body) if compress else body
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Length", str(len(body)))
+        if compress:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(body)
+        Quiet.sent += len(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    Quiet.sent = 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(BOOK)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("page", ["book/index.html", "notebooks/03_gradients.html"])
+def test_a_first_page_is_light_over_the_wire(page, server, trouble):
+    visit, problems = trouble
+    visit(server + page).wait_for_timeout(500)
+    assert problems == []
+    assert Quiet.sent < 1.5e6, f"{page} costs {Quiet.sent / 1e6:.2f} MB"
+
+
+def test_search_finds_an_epilog(server, trouble):
+    visit, problems = trouble
+    opened = visit(server + "search.html?q=DRELU")
+    opened.wait_for_selector("#search-results li a")
+    titles = " ".join(opened.locator("#search-results li a").all_inner_texts())
+    assert "epilog" in titles
+    assert problems == []
