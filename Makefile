@@ -13,7 +13,7 @@ book: .venv/pages
 	$(BIN)/jupyter-book build . --all -W --keep-going -n --quiet
 	@echo "The book: _build/html/index.html"
 
-test: .venv/cuda$(CUDA)
+test: .venv/cuda$(CUDA) book
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile
 

@@ -1,4 +1,9 @@
-"""Takes off each page what the theme adds and this book does not use.
+"""Takes off each page what the theme adds and this book does not use; adds launch buttons.
+
+The buttons open a notebook in Colab. They need a public repository, OWNER/NAME, in the environment
+variable `BOOK_REPOSITORY`, which the workflow that publishes the book sets; else there are none.
+
+What is taken off:
 
 - sphinx-thebe's scripts, added twice, which would run code on a server elsewhere;
 - Font Awesome's script (1.5 MB): its style sheet draws the same icons from fonts;
@@ -6,10 +11,12 @@
 - a second label on the search button, other than the text that it shows.
 """
 
+import os
 import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 
 UNUSED = (
     r'<link rel="preload" as="font"[^>]*/>\n?',
@@ -22,6 +29,16 @@ UNUSED = (
     r'<link rel="preload" as="script"[^>]*/js/all\.min\.js[^>]*/>\n?',
     r'(?<=title="Search") aria-label="Search"(?=[^>]*>\s*<i[^>]*></i>\s*<span)',
 )
+
+
+def add_launch_buttons(app: Sphinx, config: Config) -> None:
+    """Point the theme at the branch whose notebooks carry what they need."""
+    if repository := os.environ.get("BOOK_REPOSITORY"):
+        config.html_theme_options |= {
+            "repository_url": f"https://github.com/{repository}",
+            "repository_branch": "launch",
+            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        }
 
 
 def strip_pages(app: Sphinx, exception: Exception | None) -> None:
@@ -38,5 +55,6 @@ def strip_pages(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this when it loads the extension."""
+    app.connect("config-inited", add_launch_buttons)
     app.connect("build-finished", strip_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

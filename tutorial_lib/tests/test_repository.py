@@ -24,7 +24,7 @@ LEVELS = [
     {"dataset", "functions", "gradcheck", "atlas"},
     {"networks", "doctor"},
     {"training", "plotting"},
-    {"benchmarks", "distributed", "outputs", "widgets", "__init__"},
+    {"benchmarks", "distributed", "outputs", "widgets", "launch", "__init__"},
     {"__main__"},
     {"tests"},
 ]
