@@ -1,8 +1,9 @@
-"""`python -m tutorial_lib.launch OWNER/NAME FOLDER`: the notebooks, ready for Google Colab.
+"""`python -m tutorial_lib.launch OWNER/NAME FOLDER`: the notebooks, ready for Colab and Binder.
 
-Each copy begins with a cell that brings the repository, and with it the package and its records,
-and the two GPU libraries that Colab does not have. The workflow that publishes the book puts the
-copies on the branch `launch`, to which the pages' launch buttons point.
+Each copy in FOLDER/notebooks begins with a cell that brings the repository, and with it the package
+and its records; in Colab also the GPU libraries that it lacks. FOLDER/binder says what Binder is to
+install. The workflow that publishes the book puts FOLDER on the branch `launch`, to which the
+pages' launch buttons point.
 """
 
 import json
@@ -12,22 +13,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CELL = """\
-# Brings the book's package and its GPU libraries to this machine; about a minute.
+# Brings the book's package, and in Colab its GPU libraries, to this machine; about a minute.
+import sys
 !git clone --quiet --depth 1 https://github.com/{repository} book
-%pip install --quiet {libraries}
-import sys; sys.path.insert(0, "book")"""
+sys.path.insert(0, "book")
+if "google.colab" in sys.modules:
+    %pip install --quiet {libraries}"""
 
 
-def libraries() -> list[str]:
-    """The lines of requirements.txt that Colab lacks: CuPy's version and nvmath-python."""
+def requirements(*names: str) -> list[str]:
+    """The lines of requirements.txt whose package begins with one of the names."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return [f'"{line}"' for line in lines if re.match(r"(cupy|nvmath)", line)]
+    return [line for line in lines if line.startswith(names)]
 
 
 def prepared(notebook: Path, repository: str) -> str:
     """A notebook's text with the cell put in front, without stored outputs."""
     content = json.loads(notebook.read_text())
-    source = CELL.format(repository=repository, libraries=" ".join(libraries()))
+    libraries = " ".join(f'"{line}"' for line in requirements("cupy", "nvmath"))
+    source = CELL.format(repository=repository, libraries=libraries)
     first = {"cell_type": "code", "id": "launch", "metadata": {}, "source": source}
     content["cells"].insert(0, first)
     for cell in content["cells"]:
@@ -37,13 +41,16 @@ def prepared(notebook: Path, repository: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the copies."""
+    """Write the copies and Binder's list."""
     if len(arguments) != 2 or not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[0]):
         sys.exit("usage: python -m tutorial_lib.launch OWNER/NAME FOLDER")
-    folder = Path(arguments[1])
-    folder.mkdir(parents=True, exist_ok=True)
+    repository, folder = arguments[0], Path(arguments[1])
+    for name in ("notebooks", "binder"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        (folder / notebook.name).write_text(prepared(notebook, arguments[0]))
+        (folder / "notebooks" / notebook.name).write_text(prepared(notebook, repository))
+    needed = requirements("ipykernel", "matplotlib", "nvmath", "torch")
+    (folder / "binder" / "requirements.txt").write_text("\n".join(needed) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Takes off each page what the theme adds and this book does not use; adds launch buttons.
 
-The buttons open a notebook in Colab. They need a public repository, OWNER/NAME, in the environment
+The buttons open a notebook in Colab or Binder. They need a public repository, OWNER/NAME, in the environment
 variable `BOOK_REPOSITORY`, which the workflow that publishes the book sets; else there are none.
 
 What is taken off:
@@ -37,7 +37,10 @@ def add_launch_buttons(app: Sphinx, config: Config) -> None:
         config.html_theme_options |= {
             "repository_url": f"https://github.com/{repository}",
             "repository_branch": "launch",
-            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+            "launch_buttons": {
+                "colab_url": "https://colab.research.google.com",
+                "binderhub_url": "https://mybinder.org",
+            },
         }
 
 
