@@ -1,7 +1,7 @@
 """Takes off each page what the theme adds and this book does not use; adds launch buttons.
 
-The buttons open a notebook in Colab or Binder. They need a public repository, OWNER/NAME, in the environment
-variable `BOOK_REPOSITORY`, which the workflow that publishes the book sets; else there are none.
+The buttons open a notebook in Colab or Binder. They need a public repository, OWNER/NAME, in the
+environment variable `BOOK_REPOSITORY`, which the publishing workflow sets; else there are none.
 
 What is taken off:
 

@@ -1,0 +1,40 @@
+"""The book's pictures. The only part of the package that imports matplotlib."""
+
+from tutorial_lib.plotting.curves import (
+    plot_class_shares,
+    plot_curves,
+    plot_histograms,
+    plot_learning_curve,
+    plot_logarithmic,
+    plot_times_by_width,
+)
+from tutorial_lib.plotting.digits import (
+    plot_confusion,
+    plot_digits,
+    plot_flattening,
+    plot_mistakes,
+    plot_predictions,
+    plot_weights,
+)
+from tutorial_lib.plotting.memory import plot_mask, plot_memory_order, plot_memory_traffic
+from tutorial_lib.plotting.network import plot_architecture, plot_backward
+
+__all__ = [
+    "plot_architecture",
+    "plot_backward",
+    "plot_class_shares",
+    "plot_confusion",
+    "plot_curves",
+    "plot_digits",
+    "plot_flattening",
+    "plot_histograms",
+    "plot_learning_curve",
+    "plot_logarithmic",
+    "plot_mask",
+    "plot_memory_order",
+    "plot_memory_traffic",
+    "plot_mistakes",
+    "plot_predictions",
+    "plot_times_by_width",
+    "plot_weights",
+]
