@@ -31,7 +31,7 @@ clean:
 
 # What the pages need: the first section of requirements.txt.
 .venv/pages: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --upgrade-deps .venv # older pips fail to resolve the CUDA 13 stack
 	sed '/^# To run/q' requirements.txt | $(INSTALL) -r /dev/stdin -e .
 	touch $@
 
