@@ -216,6 +216,16 @@ def test_the_table_in_the_readme_is_that_of_the_record():
             assert network["losses"][batch] == pytest.approx(loss, abs=1e-6)
 
 
+def test_the_numbers_in_the_readme_are_those_of_the_records():
+    readme = " ".join(published.README.read_text().split())
+    epochs = results.load("published_h200")["epoch_milliseconds"]
+    fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
+    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in readme
+    assert f"on an H200: {results.load('conformance')['matmul']['cases']:,} matmuls" in readme
+    networks = results.load("published_run_gpu")["networks"].values()
+    assert {network["correct"] for network in networks} == {9131}
+
+
 def test_show_gives_the_library_s_source():
     source = show(one_hot)
     assert repr(source).startswith("def one_hot(")
