@@ -90,26 +90,19 @@ def find_mnist() -> Path | None:
     """The root of the full data set, checked, downloaded if need be; None: take the sample."""
     root = mnist_root()
     folder = root / "MNIST" / "raw"
-    present = [
-        name
-        for name in UNPACKED_MD5
-        if (folder / name).exists() or (folder / f"{name}.gz").exists()
-    ]
     from torchvision import datasets
 
     for name, packed_md5 in datasets.MNIST.resources:
         _check_file(folder / name, packed_md5)
         _check_file(folder / name.removesuffix(".gz"), UNPACKED_MD5[name.removesuffix(".gz")])
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(
-        20
-    )  # a network that swallows packets should not hold us up for minutes
+    socket.setdefaulttimeout(20)  # seconds; else a network that swallows packets hangs us
     try:
         datasets.MNIST(root, download=True)
     except (OSError, RuntimeError) as error:
         cause = " ".join(str(error).split())
-        missing = sorted(set(UNPACKED_MD5) - set(present))
-        if present or _leftovers(folder):
+        missing = [name for name in UNPACKED_MD5 if not list(folder.glob(f"{name}*"))]
+        if len(missing) < len(UNPACKED_MD5):
             raise DatasetError(
                 f"{folder} holds part of MNIST, and the rest could not be had "
                 f"({', '.join(missing) or 'unpacking'}: {cause}). Run again with a network, or put "
@@ -125,10 +118,6 @@ def find_mnist() -> Path | None:
     finally:
         socket.setdefaulttimeout(timeout)
     return root
-
-
-def _leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*ubyte*") if path.stat().st_size]
 
 
 def _check_file(path: Path, md5: str) -> None:

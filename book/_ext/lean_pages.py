@@ -39,6 +39,7 @@ def add_launch_buttons(app: Sphinx, config: Config) -> None:
             "repository_branch": "launch",
             "launch_buttons": {
                 "colab_url": "https://colab.research.google.com",
+                "notebook_interface": "jupyterlab",
                 "binderhub_url": "https://mybinder.org",
             },
         }

@@ -43,7 +43,8 @@ Five rules hold throughout:
   with BIAS or without, is the `epilog_inputs` of DRELU or DGELU as it stands.
 - **K = 1 is refused on the way back.** DRELU and DGELU, with BGRAD or without, need a sum of at
   least two terms: a network with a single output cannot use them.
-- **GELU is the tanh form** {cite}`hendrycks2016`. Below, $\operatorname{gelu}'$ is its derivative.
+- **GELU is the tanh form** {cite}`hendrycks2016`, in which cuBLASLt has 0.79788456 for the root,
+  in float64 too. Below, $\operatorname{gelu}'$ is its derivative.
 
 $$
 \begin{aligned}
