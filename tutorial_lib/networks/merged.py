@@ -1,0 +1,30 @@
+"""Two matmuls and two hand-written kernels a step. Chapter "One kernel"."""
+
+from tutorial_lib import kernels
+from tutorial_lib.backend import MatmulEpilog, xp
+from tutorial_lib.capture import Branch
+from tutorial_lib.networks.tuned import MnistNetTuned
+
+
+class MnistNetMerged(MnistNetTuned):
+    """The two large matmuls stay nvmath's; all that touches the output layer is one kernel."""
+
+    def step(
+        self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float
+    ) -> None:
+        """One step on the images x (n, 784); writes the batch's mean loss into `loss` (1,)."""
+        with Branch() as transposing:
+            x_columns = xp.asfortranarray(x)
+        bias = {"bias": self.bias_hidden}
+        before_relu = self._run(
+            "before_relu", self.weights_hidden, x.T, epilog=MatmulEpilog.BIAS, inputs=bias
+        )  # (H, n), column-major
+        grad_hidden, sums = kernels.output_layer(
+            before_relu.T, self.weights_output, self.bias_output, labels
+        )
+        transposing.join()
+        with Branch() as side:
+            small = self.weights_output, self.bias_hidden, self.bias_output
+            kernels.update_small(sums, *small, loss, learning_rate)
+        self._update_hidden(grad_hidden.T, x_columns, learning_rate)
+        side.join()
