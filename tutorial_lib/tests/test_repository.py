@@ -34,7 +34,8 @@ HEAVY = {
     "cupy": {"backend", "doctor"},
     "nvmath": {"backend", "doctor"},
     "torch": {"dataset", "distributed", "benchmarks"},
-    "torchvision": {"dataset"},
+    "torchvision": {"dataset", "benchmarks"},
+    "jax": {"benchmarks"},
     "matplotlib": {"plotting"},
 }
 
