@@ -52,6 +52,12 @@ class Problem:
         return images.reshape(*shape, -1), labels.reshape(shape)
 
 
+def require_arithmetic(arithmetic: str) -> None:
+    """Raise Absent for TF32 without a GPU: there it would be float32 under another name."""
+    if arithmetic == TF32 and backend_name != "gpu":
+        raise Absent("TF32 needs a GPU")
+
+
 class Contestant:
     """One way to train the epoch of a `Problem`, built, planned and compiled when constructed.
 

@@ -43,7 +43,10 @@ def admit(
 @contextlib.contextmanager
 def patience(restart: Callable[[], None] | None) -> Iterator[None]:
     """Within the block, call `restart` from another thread once `PATIENCE` seconds have passed."""
-    timer = threading.Timer(PATIENCE, restart or (lambda: None))
+    if restart is None:
+        yield
+        return
+    timer = threading.Timer(PATIENCE, restart)
     timer.daemon = True
     timer.start()
     try:

@@ -9,6 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tutorial_lib import backend, results
@@ -140,11 +141,17 @@ def _run_width(
             _say(f"  {key:40} {_line(outcomes[key][width])}")
             guard.require_device(key)
 
-        repeats = {
-            key: min(SLOW, content["repeats"]) if c.slow else content["repeats"]
-            for key, c in built.items()
-        }
-        for key, times in timing.measure(built, repeats, failed=failed).items():
+        def watch(key: str) -> AbstractContextManager[None]:
+            def hangs() -> None:
+                outcomes[key][width] = {"failed": guard.UNFINISHED}
+                write()
+                restart()
+
+            return guard.patience(hangs if restart else None)
+
+        few = 1 if content["repeats"] == QUICK else SLOW
+        repeats = {key: few if c.slow else content["repeats"] for key, c in built.items()}
+        for key, times in timing.measure(built, repeats, failed=failed, watch=watch).items():
             outcomes[key][width] |= times
             host, wall = times["host"]["median"], times["wall"]["median"]
             gpu = f", GPU {times['gpu']['median']:g}" if times["gpu"] else ""

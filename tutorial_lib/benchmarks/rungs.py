@@ -6,7 +6,15 @@ import numpy as np
 
 from tutorial_lib import training
 from tutorial_lib.backend import MatmulComputeType, to_numpy, xp
-from tutorial_lib.benchmarks.contestant import TF32, Absent, Contestant, Entry, Problem, entries
+from tutorial_lib.benchmarks.contestant import (
+    TF32,
+    Absent,
+    Contestant,
+    Entry,
+    Problem,
+    entries,
+    require_arithmetic,
+)
 from tutorial_lib.dataset import normalized, per_image_loader
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.networks.base import MnistNetBase
@@ -20,11 +28,13 @@ class Rung(Contestant):
     ) -> None:
         if widest is not None and problem.num_hidden > widest:
             raise Absent(f"made for a width of at most {widest}")
+        require_arithmetic(arithmetic)
         module, _, cls = network.partition(":")
         options = {}
         if arithmetic == TF32:
             options["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
         self.problem, self._losses = problem, None
+        self.initial = [xp.asarray(w) for w in problem.weights]
         make = getattr(importlib.import_module(f"tutorial_lib.networks.{module}"), cls)
         self.model = make(problem.images.shape[1], problem.num_hidden, 10, **options)
 
@@ -45,13 +55,13 @@ class Rung(Contestant):
 
     def reset(self) -> None:
         """Write the initial weights into the live buffers."""
-        for parameter, weights in zip(self.model.parameters, self.problem.weights):
-            parameter[...] = xp.asarray(weights)
+        for parameter, weights in zip(self.model.parameters, self.initial):
+            parameter[...] = weights
 
     def close(self) -> None:
         """Free the network's plans."""
         self.model.free()
-        self._losses = None
+        self._losses, self.initial = None, []
 
 
 class Loop(Rung):

@@ -133,6 +133,7 @@ def measure(contestant: Contestant, steps: int, repeats: int) -> dict[str, Any]:
         contestant.wait()
     host, wall, gpu = [], [], []
     for _ in range(repeats):
+        _afresh(contestant)
         start = time.perf_counter()
         contestant.epoch()
         host.append(time.perf_counter() - start)
@@ -141,6 +142,7 @@ def measure(contestant: Contestant, steps: int, repeats: int) -> dict[str, Any]:
     if backend.name == "gpu":
         enqueued = 1e3 * statistics.median(host)
         while len(gpu) < repeats and None not in gpu:
+            _afresh(contestant)
             gpu.append(delay.gpu_milliseconds(contestant.epoch, enqueued))
     ahead = gpu and None not in gpu
     return {
@@ -148,6 +150,11 @@ def measure(contestant: Contestant, steps: int, repeats: int) -> dict[str, Any]:
         "wall": rounded([1e6 * t / steps for t in wall]),
         "gpu": rounded([1e3 * t / steps for t in gpu]) if ahead else None,
     }
+
+
+def _afresh(contestant: Contestant) -> None:
+    contestant.reset()  # else some would train on until their losses are not finite
+    contestant.wait()
 
 
 def _show(case: dict[str, Any], seconds: float) -> None:

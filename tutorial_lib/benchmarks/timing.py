@@ -14,6 +14,7 @@ Of each epoch, in milliseconds:
 import random
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tutorial_lib import backend
@@ -65,11 +66,12 @@ def measure(
     *,
     warm_up: int = 1,
     failed: Callable[[Hashable, Exception], None],
+    watch: Callable[[Hashable], AbstractContextManager[None]] = lambda key: nullcontext(),
 ) -> dict[Hashable, dict[str, Any]]:
     """Time each contestant `repeats` times: {its key: {clock: summary}}.
 
     One that raises is reported to `failed`, and takes no further part. A slow contestant is not
-    warmed up.
+    warmed up. Each epoch, reset included, runs within ``watch(key)``.
     """
     samples: dict[Hashable, list[dict[str, float | None]]] = {key: [] for key in contestants}
     out = set()
@@ -79,7 +81,8 @@ def measure(
         if key in out:
             continue
         try:
-            sample = one_epoch(contestants[key])
+            with watch(key):
+                sample = one_epoch(contestants[key])
         except Exception as error:
             out.add(key)
             failed(key, error)

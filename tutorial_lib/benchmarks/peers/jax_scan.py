@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib import backend
-from tutorial_lib.benchmarks.contestant import TF32, Absent, Contestant, Problem
+from tutorial_lib.benchmarks.contestant import (
+    TF32,
+    Absent,
+    Contestant,
+    Problem,
+    require_arithmetic,
+)
 
 
 class JaxScan(Contestant):
@@ -20,12 +26,11 @@ class JaxScan(Contestant):
     on_default_stream = False
 
     def __init__(self, problem: Problem, arithmetic: str, *, unroll: int = 1) -> None:
+        require_arithmetic(arithmetic)
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else: 75 % of the memory
         import jax
 
         platform = "gpu" if backend.name == "gpu" else "cpu"
-        if arithmetic == TF32 and platform == "cpu":
-            raise Absent("TF32 needs a GPU")
         try:
             device = jax.devices(platform)[0]
         except RuntimeError as error:

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib import backend
-from tutorial_lib.benchmarks.contestant import TF32, Absent, Contestant, Problem
+from tutorial_lib.benchmarks.contestant import (
+    TF32,
+    Absent,
+    Contestant,
+    Problem,
+    require_arithmetic,
+)
 
 
 class TorchContestant(Contestant):
@@ -19,6 +25,7 @@ class TorchContestant(Contestant):
     """
 
     def __init__(self, problem: Problem, arithmetic: str) -> None:
+        require_arithmetic(arithmetic)
         import torch
 
         self.torch, self.problem, self.arithmetic = torch, problem, arithmetic
@@ -93,8 +100,6 @@ class TorchEager(TorchContestant):
 
     def __init__(self, problem: Problem, arithmetic: str) -> None:
         super().__init__(problem, arithmetic)
-        if arithmetic == TF32 and self.device == "cpu":
-            raise Absent("TF32 needs a GPU")
         for w in self.weights:
             w.requires_grad_()
         self.optimizer = self.torch.optim.SGD(
