@@ -21,7 +21,10 @@ from tutorial_lib.networks.base import MnistNetBase
 
 
 class Rung(Contestant):
-    """A network of the book that has an ``epoch`` of its own; `network` is ``module:Class``."""
+    """A network of the book; `network` is ``module:Class`` in ``tutorial_lib.networks``.
+
+    It trains by its own ``epoch`` or, if it has none, by ``training.train_epoch``.
+    """
 
     def __init__(
         self, problem: Problem, arithmetic: str, *, network: str, widest: int | None = None
@@ -36,14 +39,21 @@ class Rung(Contestant):
         self.problem, self._losses = problem, None
         self.initial = [xp.asarray(w) for w in problem.weights]
         make = getattr(importlib.import_module(f"tutorial_lib.networks.{module}"), cls)
+        if not (hasattr(make, "epoch") or hasattr(training, "train_epoch")):
+            raise Absent("training has no train_epoch")
         self.model = make(problem.images.shape[1], problem.num_hidden, 10, **options)
 
     def epoch(self) -> None:
-        """One call of the network's own ``epoch``."""
+        """One epoch over the images on the device."""
         p = self.problem
-        self._losses = self.model.epoch(
-            p.images, p.labels, learning_rate=p.learning_rate, batch_size=p.batch_size
-        )
+        if hasattr(self.model, "epoch"):
+            self._losses = self.model.epoch(
+                p.images, p.labels, learning_rate=p.learning_rate, batch_size=p.batch_size
+            )
+        else:
+            self._losses = training.train_epoch(
+                self.model, p.images, p.labels, learning_rate=p.learning_rate
+            )
 
     def losses(self) -> np.ndarray:
         """The losses that the last epoch returned."""
@@ -62,22 +72,6 @@ class Rung(Contestant):
         """Free the network's plans."""
         self.model.free()
         self._losses, self.initial = None, []
-
-
-class Loop(Rung):
-    """A network with the published training loop over images that are on the device already."""
-
-    def __init__(self, problem: Problem, arithmetic: str, *, network: str) -> None:
-        if not hasattr(training, "train_epoch"):
-            raise Absent("training has no train_epoch")
-        super().__init__(problem, arithmetic, network=network)
-
-    def epoch(self) -> None:
-        """``training.train_epoch`` over the resident images."""
-        p = self.problem
-        self._losses = training.train_epoch(
-            self.model, p.images, p.labels, learning_rate=p.learning_rate
-        )
 
 
 class PublishedLoader(Rung):
@@ -135,6 +129,6 @@ RUNGS: list[Entry] = [
 
 # The two loops that every rung and every peer has to beat: they are run with either.
 LOOPS: list[Entry] = [
-    *entries("published loop", "peer", f"{__name__}:Loop", network="fused:MnistNet", tf32=False),
-    *entries("naive CuPy", "peer", f"{__name__}:Loop", network="naive:MnistNetNaive", tf32=False),
+    *entries("published loop", "peer", f"{__name__}:Rung", network="fused:MnistNet", tf32=False),
+    *entries("naive CuPy", "peer", f"{__name__}:Rung", network="naive:MnistNetNaive", tf32=False),
 ]

@@ -1,8 +1,8 @@
 """When does fusion pay? Host and GPU time of one step, apart, over width and batch size.
 
 The steps of the plain and the published network are those of the book: forward, ``(p - t) / n``,
-backward, update, with targets prepared beforehand and no loss. The faster networks train by their
-own ``epoch``, loss included. All times are per step: *host* until all steps are enqueued, *wall*
+backward, update, with targets prepared beforehand and no loss. The faster networks take their own
+steps, loss included. All times are per step: *host* until all steps are enqueued, *wall*
 until they are done, *gpu* behind a delay (`delay`), None where the host cannot get ahead.
 """
 
@@ -19,43 +19,13 @@ from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks import delay, guard, record
 from tutorial_lib.benchmarks.contestant import FLOAT32, Absent, Contestant, Problem
 from tutorial_lib.benchmarks.rungs import Rung
+from tutorial_lib.benchmarks.steps import NETWORKS
 from tutorial_lib.benchmarks.timing import rounded
 from tutorial_lib.dataset import describe_dataset, normalized
-from tutorial_lib.functions import one_hot
 
 WIDTHS = (30, 128, 512, 2048, 8192)
 BATCHES = (64, 256, 1024, 4096)
 REPEATS, QUICK = 11, 5
-STEPS = 16  # launched one by one, these stay below what CUDA's queue holds
-EPOCH = 234  # steps in one captured epoch
-
-
-class Steps(Rung):
-    """The step of the plain or the published network, on batches and targets made beforehand."""
-
-    def __init__(self, problem: Problem, arithmetic: str, *, network: str) -> None:
-        super().__init__(problem, arithmetic, network=network)
-        n = problem.batch_size
-        batches = [slice(i * n, (i + 1) * n) for i in range(problem.steps)]
-        self.batches = [(problem.images[b], one_hot(problem.labels[b], 10)) for b in batches]
-
-    def epoch(self) -> None:
-        """One step for each batch."""
-        rate = self.problem.learning_rate
-        for images, targets in self.batches:
-            predictions = self.model.forward(images)
-            gradients = self.model.backward((predictions - targets) / len(images))
-            for parameter, gradient in zip(self.model.parameters, gradients):
-                parameter -= rate * gradient
-
-
-# name: how it is built, its network, the steps that are enqueued at once
-NETWORKS: dict[str, tuple[type[Rung], str, int]] = {
-    "naive CuPy": (Steps, "naive:MnistNetNaive", STEPS),
-    "published fused": (Steps, "fused:MnistNet", STEPS),
-    "update in the matmul": (Rung, "inplace:MnistNetInPlace", STEPS),
-    "captured epoch": (Rung, "captured:MnistNetCaptured", EPOCH),
-}
 
 
 def run(

@@ -65,8 +65,17 @@ def table(record: dict[str, Any]) -> str:
 def notes(record: dict[str, Any]) -> str:
     """What was measured where and when, and who is absent or failed for which reason."""
     versions = [f"{SHOWN[p]} {v}" for p, v in record["versions"].items() if p in SHOWN]
+    repeats = f"{record['repeats']} epochs"
+    fewer = {
+        f"{contestant['name']}: {count}"
+        for contestant in record["contestants"]
+        for outcome in contestant["widths"].values()
+        if 0 < (count := len(outcome.get("wall", {}).get("samples", ()))) < record["repeats"]
+    }
+    if fewer:
+        repeats += f" ({', '.join(sorted(fewer))})"
     text = [
-        f"Hidden width and arithmetic; median of {record['repeats']} epochs of {record['steps']} "
+        f"Hidden width and arithmetic; median of {repeats} of {record['steps']} "
         f"steps, in random order. {record['machine']}; {', '.join(versions)}; {record['date']}."
     ]
     for what in ("absent", "failed"):
