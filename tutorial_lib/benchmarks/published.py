@@ -5,14 +5,14 @@ import io
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import record
+from tutorial_lib.benchmarks.table import END, README, replace_between
 from tutorial_lib.dataset import describe_dataset, find_mnist
 from tutorial_lib.doctor import describe_backend
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.training import test, train
 
-README = results.RESULTS.parents[1] / "README.md"
-BEGIN, END = "<!-- published run: python -m tutorial_lib.benchmarks published -->", "<!-- end -->"
+BEGIN = "<!-- published run: python -m tutorial_lib.benchmarks published -->"
 NETWORKS = {"MnistNetNaive": MnistNetNaive, "MnistNet": MnistNet}
 
 
@@ -49,9 +49,7 @@ def run() -> None:
 
 def with_table(readme: str, ours: dict) -> str:
     """The README's text, the table of the published run put in anew between its two markers."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    return f"{before}{begin}\n{table(ours)}\n{end}{after}"
+    return replace_between(readme, BEGIN, END, table(ours))
 
 
 def table(ours: dict) -> str:

@@ -1,0 +1,134 @@
+"""The rungs of the ladder: the networks of the book as contestants."""
+
+import importlib
+
+import numpy as np
+
+from tutorial_lib import training
+from tutorial_lib.backend import MatmulComputeType, to_numpy, xp
+from tutorial_lib.benchmarks.contestant import (
+    TF32,
+    Absent,
+    Contestant,
+    Entry,
+    Problem,
+    entries,
+    require_arithmetic,
+)
+from tutorial_lib.dataset import normalized, per_image_loader
+from tutorial_lib.functions import binary_cross_entropy, one_hot
+from tutorial_lib.networks.base import MnistNetBase
+
+
+class Rung(Contestant):
+    """A network of the book; `network` is ``module:Class`` in ``tutorial_lib.networks``.
+
+    It trains by its own ``epoch`` or, if it has none, by ``training.train_epoch``.
+    """
+
+    def __init__(
+        self, problem: Problem, arithmetic: str, *, network: str, widest: int | None = None
+    ) -> None:
+        if widest is not None and problem.num_hidden > widest:
+            raise Absent(f"made for a width of at most {widest}")
+        require_arithmetic(arithmetic)
+        module, _, cls = network.partition(":")
+        options = {}
+        if arithmetic == TF32:
+            options["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
+        self.problem, self._losses = problem, None
+        self.initial = [xp.asarray(w) for w in problem.weights]
+        make = getattr(importlib.import_module(f"tutorial_lib.networks.{module}"), cls)
+        if not (hasattr(make, "epoch") or hasattr(training, "train_epoch")):
+            raise Absent("training has no train_epoch")
+        self.model = make(problem.images.shape[1], problem.num_hidden, 10, **options)
+
+    def epoch(self) -> None:
+        """One epoch over the images on the device."""
+        p = self.problem
+        if hasattr(self.model, "epoch"):
+            self._losses = self.model.epoch(
+                p.images, p.labels, learning_rate=p.learning_rate, batch_size=p.batch_size
+            )
+        else:
+            self._losses = training.train_epoch(
+                self.model, p.images, p.labels, learning_rate=p.learning_rate
+            )
+
+    def losses(self) -> np.ndarray:
+        """The losses that the last epoch returned."""
+        return np.array(to_numpy(self._losses))
+
+    def parameters(self) -> list[np.ndarray]:
+        """The network's live buffers, copied."""
+        return [np.array(to_numpy(p)) for p in self.model.parameters]
+
+    def reset(self) -> None:
+        """Write the initial weights into the live buffers."""
+        for parameter, weights in zip(self.model.parameters, self.initial):
+            parameter[...] = weights
+
+    def close(self) -> None:
+        """Free the network's plans."""
+        self.model.free()
+        self._losses, self.initial = None, []
+
+
+class PublishedLoader(Rung):
+    """As published, whole: the images prepared one by one by torch's DataLoader, every epoch."""
+
+    slow = True
+
+    def __init__(self, problem: Problem, arithmetic: str, *, network: str) -> None:
+        if problem.num_hidden != 30:
+            raise Absent("its time is that of the loader: run at width 30 only")
+        if problem.images is not normalized(True)[0]:
+            raise Absent("it loads the data set, not a part of it")
+        import torchvision  # noqa: F401  # what the loader needs: absent here if it is missing
+
+        super().__init__(problem, arithmetic, network=network)
+
+    def epoch(self) -> None:
+        """The published loop over the published loader."""
+        losses = []
+        for images, labels in per_image_loader(train=True):
+            losses.append(step(self.model, images, labels, self.problem.learning_rate))
+        self._losses = xp.stack(losses)
+
+
+def step(
+    model: MnistNetBase, images: xp.ndarray, labels: xp.ndarray, learning_rate: float
+) -> xp.ndarray:
+    """The published step, in place: forward, loss, backward, update. Returns the loss."""
+    predictions = model.forward(images)
+    targets = one_hot(labels, model.num_outputs)
+    loss = binary_cross_entropy(predictions, targets)
+    gradients = model.backward((predictions - targets) / len(labels))
+    for parameter, gradient in zip(model.parameters, gradients):
+        parameter -= learning_rate * gradient
+    return loss
+
+
+def _rung(name: str, network: str, *, cls: str = "Rung", **arguments: object) -> list[Entry]:
+    target = f"{__name__}:{cls}"
+    return entries(name, "rung", target, network=network, **arguments)
+
+
+PUBLISHED: list[Entry] = _rung(
+    "published loader", "fused:MnistNet", cls="PublishedLoader", tf32=False
+)
+
+RUNGS: list[Entry] = [
+    *_rung("unchecked resets", "unchecked:MnistNetUnchecked", tf32=False),
+    *_rung("update in the matmul", "inplace:MnistNetInPlace"),
+    *_rung("captured epoch", "captured:MnistNetCaptured"),
+    *_rung("tuned algorithms", "tuned:MnistNetTuned"),
+    *_rung("merged kernels", "merged:MnistNetMerged"),
+    *_rung("one kernel", "one_kernel:MnistNetOneKernel", tf32=False, widest=512),
+]
+
+# The two loops that every rung and every peer has to beat: they are run with either.
+LOOPS: list[Entry] = [
+    *entries("published loop", "peer", f"{__name__}:Rung", network="fused:MnistNet", tf32=False),
+    *entries("naive CuPy", "peer", f"{__name__}:Rung", network="naive:MnistNetNaive", tf32=False),
+]
