@@ -15,9 +15,9 @@ from tutorial_lib.backend import xp
 class CapturedWork:
     """`work`, captured: each `replay` launches the same kernels on the same memory.
 
-    What `work` allocates comes from a memory pool of its own, which lives as long as the graph: from
-    the shared pool it would be handed out again while the graph still writes to it. `work` has
-    already run once when it is captured, so that its libraries are warm; `work` must undo nothing.
+    What `work` allocates comes from a memory pool of its own, which lives as long as the graph:
+    from the shared pool it would be handed out again while the graph still writes to it. On a GPU
+    `work` runs once before it is captured, so that plans and libraries are ready, and once after.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:

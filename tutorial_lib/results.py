@@ -18,3 +18,9 @@ def load(name: str) -> dict[str, Any]:
             f"no record {name!r}; there are: {sorted(p.stem for p in RESULTS.glob('*.json'))}"
         )
     return json.loads(path.read_text())
+
+
+def ladder() -> dict[str, Any]:
+    """The record of the ladder, or, until one has been run whole, the first look at it."""
+    complete = (RESULTS / "ladder.json").exists()
+    return load("ladder" if complete else "first_look_h200")

@@ -1,7 +1,7 @@
 """The training loop and the test, as published: gradient descent in file order."""
 
 from tutorial_lib.backend import xp
-from tutorial_lib.dataset import get_loader
+from tutorial_lib.dataset import BATCH_SIZE, get_loader
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.networks.base import MnistNetBase
 
@@ -40,3 +40,22 @@ def test(model: MnistNetBase) -> float:
 
 
 test.__test__ = False  # a function of the book, not one that pytest should collect
+
+
+def train_epoch(
+    model: MnistNetBase, images: xp.ndarray, labels: xp.ndarray, *, learning_rate: float = 0.1
+) -> xp.ndarray:
+    """The same epoch over images (N, 784) and labels (N,) on the device, nothing printed.
+
+    Returns the losses, (steps,), on the device. The faster networks have an ``epoch`` of their own.
+    """
+    losses = []
+    for i in range(0, len(images) - BATCH_SIZE + 1, BATCH_SIZE):
+        batch = slice(i, i + BATCH_SIZE)
+        predictions = model.forward(images[batch])
+        targets = one_hot(labels[batch], model.num_outputs)
+        losses.append(binary_cross_entropy(predictions, targets))
+        gradients = model.backward((predictions - targets) / BATCH_SIZE)
+        for parameter, gradient in zip(model.parameters, gradients):
+            parameter -= learning_rate * gradient
+    return xp.stack(losses)

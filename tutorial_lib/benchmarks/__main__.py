@@ -5,7 +5,7 @@ import os
 import sys
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import cpu, guard, ladder, published, sweep, table, timeline
+from tutorial_lib.benchmarks import cpu, guard, ladder, phases, published, sweep, table, timeline
 
 
 def main(arguments: list[str]) -> None:
@@ -16,17 +16,19 @@ def main(arguments: list[str]) -> None:
     command.add_argument("--hidden", type=int, default=30, metavar="UNITS")
     command.add_argument("--repeats", type=int, default=15, help="timed epochs of each contestant")
     commands.add_parser("published", help="the published run, beside the published numbers")
-    commands.add_parser("record", help="the README's record table, anew from ladder.json")
+    commands.add_parser("record", help="the README's record table, anew from the record")
     for name, widths, what in (
         ("ladder", ladder.WIDTHS, "every rung and every peer, checked and timed"),
         ("peers", ladder.WIDTHS, "the peers alone"),
         ("sweep", sweep.WIDTHS, "host and GPU time of a step over width and batch size"),
         ("timeline", None, "one step, statement by statement"),
+        ("phases", phases.WIDTHS, "the one kernel, phase by phase"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("--quick", action="store_true", help="fewer repeats")
         if widths:
             command.add_argument("--widths", type=int, nargs="+", default=widths, metavar="UNITS")
+        if name in ("ladder", "peers", "sweep"):
             command.add_argument("--only", nargs="+", default=(), metavar="NAME")
         if name in ("ladder", "peers"):
             command.add_argument("--resume", action="store_true", help="go on with an ended run")
@@ -37,9 +39,11 @@ def main(arguments: list[str]) -> None:
     elif name == "published":
         published.run()
     elif name == "record":
-        table.update_readme(results.load("ladder"))
+        table.update_readme(results.ladder())
     elif name == "sweep":
         sweep.run(**options)
+    elif name == "phases":
+        phases.run(**options)
     elif name == "timeline":
         timeline.run(**options)
     else:

@@ -57,13 +57,16 @@ def table(record: dict[str, Any]) -> str:
             if time is None:
                 line.append("failed" if "failed" in cells.get(column, {}) else "–")
             else:
-                line.append(f"**{_digits(time)}**" if time == best[column] else _digits(time))
+                text = f"**{_digits(time)}**" if time == best[column] else _digits(time)
+                line.append(text + "*" * (cells[column].get("measured") == "earlier"))
         lines.append(line)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def notes(record: dict[str, Any]) -> str:
     """What was measured where and when, and who is absent or failed for which reason."""
+    if "statistic" in record:
+        return _first_look_notes(record)
     versions = [f"{SHOWN[p]} {v}" for p, v in record["versions"].items() if p in SHOWN]
     repeats = f"{record['repeats']} epochs"
     fewer = {
@@ -89,6 +92,16 @@ def notes(record: dict[str, Any]) -> str:
         if items:
             text.append(f"{what.capitalize()}: {'; '.join(items)}.")
     return "\n\n".join(text)
+
+
+def _first_look_notes(record: dict[str, Any]) -> str:
+    versions = [f"{SHOWN[p]} {v}" for p, v in record["versions"].items() if p in SHOWN]
+    return (
+        f"{record['what']}. Median of the runs, {record['steps']} steps an epoch; "
+        f"{record['machine']}; "
+        f"{', '.join(versions)}; {record['date']}. With a star: measured earlier, in another run. "
+        f"Not measured yet: {', '.join(record['not_measured'])}."
+    )
 
 
 def _median(outcome: dict[str, Any] | None) -> float | None:

@@ -14,12 +14,12 @@ from tutorial_lib.backend import xp
 FOLDER = Path(__file__).parent
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
 BATCH = 256  # of epoch.cu
-MAX_HIDDEN = 512  # above it, the weights do not fit on the chip together with the images
+NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 
 @functools.cache
 def _module(name: str, **constants: int) -> Any:
-    code = "".join((FOLDER / file).read_text() for file in ("cluster.cuh", f"{name}.cu"))
+    code = "".join((FOLDER / file).read_text() for file in ("ptx.cuh", f"{name}.cu"))
     defines = [f"-D{constant}={value}" for constant, value in constants.items()]
     return xp.RawModule(code=code, options=("--std=c++17", *defines))
 
@@ -51,13 +51,10 @@ def output_layer(
     partial = xp.empty((clusters, 11, hidden), xp.float32)
     partial_small = xp.empty((clusters, 11), xp.float32)
     shared = 4 * (10 + IMAGES) * (slice_ + 2)
-    _kernel("output_layer", "output_layer", shared)(
-        (clusters * CLUSTER,),
-        (512,),
-        (before_relu, wo, bo, labels, grad_hidden, partial, partial_small)
-        + (np.int32(n), np.int32(hidden)),
-        shared_mem=shared,
-    )
+    arrays = before_relu, wo, bo, labels, grad_hidden, partial, partial_small
+    arguments = *arrays, np.int32(n), np.int32(hidden)
+    kernel = _kernel("output_layer", "output_layer", shared)
+    kernel((clusters * CLUSTER,), (512,), arguments, shared_mem=shared)
     return grad_hidden, (partial, partial_small)
 
 
@@ -72,12 +69,9 @@ def update_small(
     """One launch for the three small parameters."""
     partial, partial_small = sums
     clusters, rows, hidden = partial.shape
-    _kernel("output_layer", "update_small")(
-        (-(-rows * hidden // 256),),
-        (256,),
-        (partial, partial_small, wo, bh, bo, loss)
-        + (np.int32(clusters), np.int32(hidden), np.float32(learning_rate)),
-    )
+    arrays = partial, partial_small, wo, bh, bo, loss
+    arguments = *arrays, np.int32(clusters), np.int32(hidden), np.float32(learning_rate)
+    _kernel("output_layer", "update_small")((-(-rows * hidden // 256),), (256,), arguments)
 
 
 def train_epoch(
@@ -87,28 +81,55 @@ def train_epoch(
     learning_rate: float,
 ) -> xp.ndarray:
     """One launch for the whole epoch."""
+    return _launch_epoch(images, labels, parameters, learning_rate)
+
+
+def epoch_phases(
+    images: xp.ndarray,
+    labels: xp.ndarray,
+    parameters: tuple[xp.ndarray, ...],
+    learning_rate: float,
+) -> list[float]:
+    """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
+    cycles = xp.zeros(12, xp.int64)
+    _launch_epoch(images, labels, parameters, learning_rate, cycles)
+    return (cycles / (len(images) // BATCH)).tolist()
+
+
+def _launch_epoch(
+    images: xp.ndarray,
+    labels: xp.ndarray,
+    parameters: tuple[xp.ndarray, ...],
+    learning_rate: float,
+    *profile: xp.ndarray,
+) -> xp.ndarray:
     hidden, steps = len(parameters[0]), len(images) // BATCH
-    # A narrow network has blocks to spare: a larger cluster gives each of them less to do.
-    units, cluster, features = (32, 16, 56) if hidden <= 128 else (40, 8, 104)
+    units, cluster, features = cut(hidden)
     groups = -(-hidden // units)
     shared = shared_bytes(units, cluster, features)
     constants = {"HIDDEN": hidden, "UNITS": units, "CLUSTER": cluster, "FEATURES": features}
+    if profile:
+        constants["PROFILE"] = 1
     kernel = _kernel("epoch", "epoch", shared, **constants).kernel
     if cluster > 8:  # more than every GPU with clusters allows
-        xp.cuda.driver.funcSetAttribute(kernel.ptr, 14, 1)  # NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+        xp.cuda.driver.funcSetAttribute(kernel.ptr, NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
     losses = xp.empty((steps, cluster), xp.float32)
     partial_logits = xp.empty((2, groups, BATCH, 10), xp.float32)
     arrived = xp.zeros(cluster, xp.uint32)
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
-    kernel(
-        (groups * cluster,),
-        (256,),
-        (images, labels, *parameters, losses, partial_logits, arrived)
-        + (np.int32(steps), np.float32(learning_rate)),
-        shared,
-        enable_cooperative_groups=True,
-    )
+    arrays = images, labels, *parameters, losses, partial_logits, arrived
+    arguments = *arrays, np.int32(steps), np.float32(learning_rate), *profile
+    kernel((groups * cluster,), (256,), arguments, shared, enable_cooperative_groups=True)
     return losses.sum(axis=1)
+
+
+def cut(hidden: int) -> tuple[int, int, int]:
+    """How epoch.cu cuts the hidden layer: units of a cluster, its blocks, features of a block.
+
+    A narrow network has blocks to spare: a larger cluster gives each of them less to do. An H200
+    runs 15 clusters of 8 such blocks at once, or 7 of 16.
+    """
+    return (32, 16, 56) if hidden <= 128 else (40, 8, 104)
 
 
 def shared_bytes(units: int, cluster: int, features: int) -> int:

@@ -1,10 +1,3 @@
-#ifdef PROFILE
-#define PROFILE_ARGUMENT , long long* profile
-#define MARK(k) if (t == 0 && blockIdx.x == 0) { long long now = clock64(); profile[k] += now - last; last = now; }
-#else
-#define PROFILE_ARGUMENT
-#define MARK(k)
-#endif
 // A whole epoch in one launch: the weights never leave the chip.
 //
 // A cluster of CLUSTER blocks takes UNITS hidden units, and each of its blocks FEATURES of the 784
@@ -25,16 +18,29 @@
 #define GROUPS ((HIDDEN + UNITS - 1) / UNITS)     // clusters
 #define SHARE (BATCH / CLUSTER)                   // images of a block in 2 to 4
 #define LANES (FEATURES <= 64 ? 16 : 32)          // that fetch one image, four features each
-#define PITCH (FEATURES + 4)                      // eight rows start in eight groups of four banks
+#define PITCH (FEATURES + 4)                      // so eight rows start in eight groups of four banks
 #define TILES (UNITS / 8 * (FEATURES / 8))        // of 8 x 8 weights
-#define SPLIT min(THREADS / TILES, 8)                 // threads that share a piece of the gradient
+#define SPLIT min(THREADS / TILES, 8)             // threads that share a piece of the gradient
 #define LOGITS ((SHARE * OUTPUTS + THREADS - 1) / THREADS)  // of a thread
 #define CHUNKS 4                                  // in which the images come
 #define CHUNK (BATCH / CHUNKS)
 
+#ifdef PROFILE  // clock cycles by phase, as block 0 sees them
+#define PROFILE_ARGUMENT , long long* profile
+#define MARK(phase)                        \
+    if (t == 0 && blockIdx.x == 0) {       \
+        const long long now = clock64();   \
+        profile[phase] += now - last;      \
+        last = now;                        \
+    }
+#else
+#define PROFILE_ARGUMENT
+#define MARK(phase)
+#endif
+
 struct Shared {
-    float x[BATCH][PITCH];           // this block's inputs of the batch
-    float w[UNITS][PITCH];           // its weights
+    float x[BATCH][PITCH];              // this block's inputs of the batch
+    float w[UNITS][PITCH];              // its weights
     float partial[UNITS][BATCH];        // its part of the hidden layer
     float grad_hidden[BATCH][UNITS];
     float wo[OUTPUTS][UNITS];
@@ -59,9 +65,7 @@ __device__ void fetch(Shared& s, const float* batch, int chunk, int first_featur
     #pragma unroll
     for (int i = threadIdx.x / LANES; i < CHUNK; i += THREADS / LANES) {
         const int n = chunk * CHUNK + i;
-        unsigned to = (unsigned)__cvta_generic_to_shared(&s.x[n][f]);
-        const float* from = batch + n * INPUTS + first_feature + f;
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from));
+        copy4_async(&s.x[n][f], batch + n * INPUTS + first_feature + f);
     }
 }
 
@@ -71,16 +75,15 @@ __device__ void wait_for_all(unsigned* arrived, unsigned expected) {
     if (threadIdx.x == 0) {
         __threadfence();
         atomicAdd(arrived, 1);
-        unsigned seen;
-        do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived));
-        while (seen < expected);
+        while (load_acquire(arrived) < expected) {}
     }
     __syncthreads();
 }
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,
-      float* losses, float* partial_logits, unsigned* arrived, int steps, float learning_rate PROFILE_ARGUMENT) {
+      float* losses, float* partial_logits, unsigned* arrived, int steps,
+      float learning_rate PROFILE_ARGUMENT) {
     extern __shared__ float4 memory[];
     Shared& s = *(Shared*)memory;
     const int t = threadIdx.x, warp = t / 32, lane = t % 32;
@@ -117,10 +120,8 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         }
         if (step + 1 < steps && step % GROUPS == group)
             for (int f = 0; f < FEATURES; f += 32)
-                if (first_feature + f < INPUTS)
-                    asm volatile("prefetch.global.L2 [%0];"
-                                 :: "l"(next + t * INPUTS + first_feature + f));
-        asm volatile("cp.async.wait_all;" ::: "memory");
+                if (first_feature + f < INPUTS) prefetch(next + t * INPUTS + first_feature + f);
+        wait_for_copies();
         __syncthreads();
         MARK(0)
 
@@ -250,12 +251,13 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
 
         // The small parameters: a block sums a part of their gradients, and tells the others.
         if (warp == THREADS / 32 - 1) {
-            const int each = (OUTPUTS * (UNITS + 1) + CLUSTER - 1) / CLUSTER;
-            for (int i = rank * each + lane; i < min((rank + 1) * each, OUTPUTS * (UNITS + 1)); i += 32) {
+            const int all = OUTPUTS * (UNITS + 1), each = (all + CLUSTER - 1) / CLUSTER;
+            for (int i = rank * each + lane; i < min((rank + 1) * each, all); i += 32) {
                 const int o = i / (UNITS + 1), h = i % (UNITS + 1);
                 float part[CLUSTER], sum = 0;
                 #pragma unroll
-                for (int r = 0; r < CLUSTER; r++) part[r] = load(remote(&s.grad_output[o][h], (rank + r) % CLUSTER));
+                for (int r = 0; r < CLUSTER; r++)
+                    part[r] = load(remote(&s.grad_output[o][h], (rank + r) % CLUSTER));
                 #pragma unroll
                 for (int r = 0; r < CLUSTER; r++) sum += part[r];
                 const float* parameter = h < UNITS ? &s.wo[o][h] : &s.bo[o];

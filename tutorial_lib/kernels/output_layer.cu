@@ -13,11 +13,6 @@
 #define THREADS 512  // two blocks fit on a multiprocessor
 #define WARPS (THREADS / 32)
 
-__device__ void copy_async(float* to, const float* from) {
-    unsigned address = (unsigned)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" :: "r"(address), "l"(from));
-}
-
 // Each lane's COUNT values become half as many, summed over the lanes that differ in bit `BIT`.
 template <int COUNT, int BIT>
 __device__ void fold(float* values) {
@@ -58,7 +53,7 @@ output_layer(const float* before_relu, const float* wo, const float* bo, const l
                 copy_async(&z[i * row + h], &before_relu[(size_t)(first_image + i) * hidden + first + h]);
             else z[i * row + h] = 0;
     }
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    wait_for_copies();
     __syncthreads();
 
     // Partial logits: a lane takes four images and every 128th hidden unit.

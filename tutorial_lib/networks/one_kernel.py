@@ -32,7 +32,7 @@ class MnistNetOneKernel(MnistNetInPlace):
         learning_rate: float = 0.1,
         batch_size: int = BATCH_SIZE,
     ) -> xp.ndarray:
-        """See `MnistNetInPlace.epoch`; ValueError for a batch size other than 256."""
+        """See `MnistNetUnchecked.epoch`; ValueError for a batch size other than 256."""
         images = self._check_images(images)
         self._check_labels(labels, len(images), batch_size)
         if batch_size != BATCH_SIZE:

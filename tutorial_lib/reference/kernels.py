@@ -9,7 +9,8 @@ def loss_and_gradient(
     logits: np.ndarray, labels: np.ndarray, gradient: np.ndarray, loss: np.ndarray
 ) -> None:
     """Write the batch's mean loss and its gradient for `train`, (p - t)/n, of logits (n, 10)."""
-    p = 1 / (1 + np.exp(-logits))
+    with np.errstate(over="ignore"):  # a very negative logit: 1 / (1 + inf) is 0, as it should be
+        p = 1 / (1 + np.exp(-logits))
     targets = (labels[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
     gradient[...] = (p - targets) / len(p)
     loss[...] = -np.mean(np.log(np.where(targets == 1, p, 1 - p) + logits.dtype.type(1e-8)))

@@ -1,0 +1,211 @@
+// Enough of CUDA for this book's kernels to run on a CPU: a block is an operating-system thread, its
+// CUDA threads are fibers that take turns in random order, and change only where they wait.
+//
+// What it finds: wrong indices, reads of memory that nobody wrote (it is filled with NaN), missing
+// barriers (the order is random, and a copy runs at once or as late as it may), a block that reads
+// another's memory too early. What it cannot find: what depends on the GPU's weaker memory order.
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__ static
+#define __shared__ thread_local
+#define __launch_bounds__(...)
+#define __cluster_dims__(...)
+using std::max;
+using std::min;
+
+struct alignas(16) float4 { float x, y, z, w; };
+struct Index { int x; };
+
+const int SHARED_FLOATS = 58 * 1024;  // 232 KB
+thread_local float4 memory[SHARED_FLOATS / 4];
+thread_local Index threadIdx, blockIdx, blockDim;
+
+struct Copy { float* to; const float* from; int count; };
+
+struct Barrier {
+    std::atomic<int> arrived{0}, generation{0};
+};
+
+struct Warp : Barrier {
+    float slots[32];
+};
+
+struct Cluster : Barrier {
+    int blocks;
+    std::atomic<int> started{0}, ended{0};
+    std::vector<char*> bases;  // where each block's shared memory begins
+};
+
+struct Fiber {
+    ucontext_t context;
+    std::vector<char> stack;
+    std::vector<Copy> copies;
+    bool done = false;
+};
+
+struct Block : Barrier {
+    Cluster* cluster;
+    int rank;
+    std::vector<Fiber> fibers;
+    std::vector<Warp> warps;
+    ucontext_t scheduler;
+    const std::function<void()>* kernel;
+    std::mt19937 random;
+};
+
+thread_local Block* block;
+thread_local int current;
+
+static void let_others_run() {
+    const int me = current;
+    swapcontext(&block->fibers[me].context, &block->scheduler);
+    current = me;
+    threadIdx.x = me;
+}
+
+static void wait_at(Barrier& barrier, int expected) {
+    const int generation = barrier.generation;
+    if (++barrier.arrived == expected) {
+        barrier.arrived = 0;
+        ++barrier.generation;
+    } else {
+        while (barrier.generation == generation) let_others_run();
+    }
+}
+
+static void __syncthreads() { wait_at(*block, blockDim.x); }
+static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+static unsigned atomicAdd(unsigned* to, unsigned value) {
+    return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
+}
+static float __ldcg(const float* from) { return *(volatile const float*)from; }
+static void __stcg(float* to, float value) { *(volatile float*)to = value; }
+
+static float exchange(float value, int source) {
+    Warp& warp = block->warps[current / 32];
+    warp.slots[current % 32] = value;
+    wait_at(warp, 32);
+    const float result = warp.slots[source];
+    wait_at(warp, 32);
+    return result;
+}
+static float __shfl_xor_sync(unsigned, float value, int bits) {
+    return exchange(value, current % 32 ^ bits);
+}
+static float __shfl_down_sync(unsigned, float value, int delta) {
+    return exchange(value, min(current % 32 + delta, 31));
+}
+
+// What kernels/ptx.cuh has in PTX.
+typedef float* Remote;
+static unsigned cluster_rank() { return block->rank; }
+static void cluster_sync() { wait_at(*block->cluster, block->cluster->blocks * blockDim.x); }
+static Remote remote(const float* local, unsigned rank) {
+    return (Remote)(block->cluster->bases[rank] + ((char*)local - (char*)memory));
+}
+static float load(Remote from) { return *from; }
+static float4 load4(Remote from) { return *(float4*)from; }
+static void store(Remote to, float x) { *to = x; }
+static void store4(Remote to, float4 x) { *(float4*)to = x; }
+static void begin_copy(Copy copy) {
+    if (block->random() % 2) memcpy(copy.to, copy.from, copy.count * sizeof(float));
+    else block->fibers[current].copies.push_back(copy);
+}
+static void copy_async(float* to, const float* from) { begin_copy({to, from, 1}); }
+static void copy4_async(float* to, const float* from) {
+    if ((size_t)to % 16 || (size_t)from % 16) abort();  // a GPU would stop here, too
+    begin_copy({to, from, 4});
+}
+static void wait_for_copies() {
+    for (Copy& copy : block->fibers[current].copies)
+        memcpy(copy.to, copy.from, copy.count * sizeof(float));
+    block->fibers[current].copies.clear();
+}
+static void prefetch(const float* from) { (void)*(volatile const float*)from; }
+static unsigned load_acquire(const unsigned* from) {
+    sched_yield();
+    return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+}
+
+static void run_fiber() {
+    threadIdx.x = current;
+    (*block->kernel)();
+    block->fibers[current].done = true;
+    swapcontext(&block->fibers[current].context, &block->scheduler);
+}
+
+static void run_block(
+    Cluster& cluster, int index, int rank, int threads, int seed,
+    const std::function<void()>& kernel) {
+    Block mine;
+    block = &mine;
+    mine.cluster = &cluster;
+    mine.rank = rank;
+    mine.kernel = &kernel;
+    mine.random.seed(seed + index);
+    mine.warps = std::vector<Warp>(threads / 32);
+    mine.fibers = std::vector<Fiber>(threads);
+    blockIdx.x = index;
+    blockDim.x = threads;
+    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    cluster.bases[rank] = (char*)memory;
+    for (++cluster.started; cluster.started < cluster.blocks;) sched_yield();
+    std::vector<int> order(threads);
+    for (int i = 0; i < threads; i++) {
+        Fiber& fiber = mine.fibers[i];
+        fiber.stack.resize(64 * 1024);
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = fiber.stack.size();
+        makecontext(&fiber.context, run_fiber, 0);
+        order[i] = i;
+    }
+    for (bool running = true; running; sched_yield()) {
+        running = false;
+        std::shuffle(order.begin(), order.end(), mine.random);
+        for (int i : order) {
+            if (mine.fibers[i].done) continue;
+            running = true;
+            current = i;
+            threadIdx.x = i;
+            swapcontext(&mine.scheduler, &mine.fibers[i].context);
+        }
+    }
+    // A block's memory is gone when it ends: what another writes there later would go unnoticed.
+    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
+}
+
+// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time.
+static void launch(
+    int clusters, int blocks, int threads, int at_once, int seed,
+    const std::function<void()>& kernel) {
+    for (int first = 0; first < clusters; first += at_once) {
+        const int count = min(at_once, clusters - first);
+        std::vector<Cluster> wave(count);
+        std::vector<std::thread> running;
+        for (int c = 0; c < count; c++) {
+            wave[c].blocks = blocks;
+            wave[c].bases.resize(blocks);
+            for (int r = 0; r < blocks; r++)
+                running.emplace_back(
+                    run_block, std::ref(wave[c]), (first + c) * blocks + r, r, threads, seed,
+                    std::cref(kernel));
+        }
+        for (std::thread& one : running) one.join();
+    }
+}

@@ -1,0 +1,272 @@
+"""The faster networks: an epoch of each is an epoch of the plain network, wherever it runs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutorial_lib import BATCH_SIZE, MnistNetNaive, results, test, xp
+from tutorial_lib.backend import MatmulComputeType, to_numpy
+from tutorial_lib.dataset import normalized
+from tutorial_lib.functions import binary_cross_entropy, one_hot
+from tutorial_lib.networks.captured import MnistNetCaptured
+from tutorial_lib.networks.inplace import MnistNetInPlace
+from tutorial_lib.networks.merged import MAX_HIDDEN as MERGED_WIDEST
+from tutorial_lib.networks.merged import MnistNetMerged
+from tutorial_lib.networks.one_kernel import MAX_HIDDEN, MnistNetOneKernel
+from tutorial_lib.networks.tuned import MnistNetTuned
+from tutorial_lib.networks.unchecked import MnistNetUnchecked
+from tutorial_lib.training import train_epoch
+
+STEPWISE = [
+    MnistNetUnchecked,
+    MnistNetInPlace,
+    MnistNetCaptured,
+    MnistNetTuned,
+    MnistNetMerged,
+]
+ALL = [*STEPWISE, MnistNetOneKernel]
+CAPTURED = [MnistNetCaptured, MnistNetTuned, MnistNetMerged]
+
+
+def data(count, num_inputs=784, num_outputs=10, seed=0):
+    rng = np.random.default_rng(seed)
+    images = xp.asarray(rng.standard_normal((count, num_inputs), np.float32) / 2)
+    return images, xp.asarray(rng.integers(0, num_outputs, count))
+
+
+def plain_epoch(model, images, labels, learning_rate, batch_size):
+    losses = []
+    for i in range(0, len(images) - batch_size + 1, batch_size):
+        x, targets = images[i : i + batch_size], one_hot(labels[i : i + batch_size], 10)
+        predictions = model.forward(x)
+        losses.append(float(binary_cross_entropy(predictions, targets)))
+        gradients = model.backward((predictions - targets) / batch_size)
+        for parameter, gradient in zip(model.parameters, gradients):
+            parameter -= learning_rate * gradient
+    return losses
+
+
+def assert_same(model, plain, atol=2e-6):
+    for ours, theirs in zip(model.parameters, plain.parameters):
+        np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=atol)
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_the_published_run(network, full_mnist):
+    published = results.load("published_h200")
+    with network(784, 30, 10) as model:
+        losses = to_numpy(model.epoch(*normalized(True)))
+        assert losses.shape == (234,)
+        for batch, loss in published["losses"].items():
+            assert losses[int(batch)] == pytest.approx(loss, abs=1e-5)
+        assert abs(round(test(model) * published["tested"]) - published["correct"]) <= 2
+
+
+@pytest.mark.parametrize("network", STEPWISE)
+@settings(max_examples=12)
+@given(
+    hidden=st.integers(1, 70),
+    num_inputs=st.sampled_from([3, 64, 65, 130]),
+    batch_size=st.integers(4, 40),
+    count=st.integers(40, 130),
+    rate=st.sampled_from([0.01, 0.1]),
+)
+def test_an_epoch_is_that_of_the_plain_network(
+    network, hidden, num_inputs, batch_size, count, rate
+):
+    images, labels = data(count, num_inputs)
+    plain = MnistNetNaive(num_inputs, hidden, 10)
+    with network(num_inputs, hidden, 10) as model:
+        for _ in range(2):  # the second time, captured ones replay
+            losses = model.epoch(images, labels, learning_rate=rate, batch_size=batch_size)
+            expected = plain_epoch(plain, images, labels, rate, batch_size)
+            np.testing.assert_allclose(to_numpy(losses), expected, rtol=2e-4, atol=1e-6)
+        assert_same(model, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [1, 32, 33, 129, 512])
+def test_an_epoch_in_one_kernel_is_that_of_the_plain_network(hidden):
+    images, labels = data(2 * BATCH_SIZE + 9)
+    plain, model = MnistNetNaive(784, hidden, 10), MnistNetOneKernel(784, hidden, 10)
+    losses = model.epoch(images, labels, learning_rate=0.05)
+    expected = plain_epoch(plain, images, labels, 0.05, BATCH_SIZE)
+    np.testing.assert_allclose(to_numpy(losses), expected, rtol=1e-5)
+    assert_same(model, plain)
+
+
+def test_the_published_loop_over_resident_images_is_the_plain_epoch():
+    images, labels = data(2 * BATCH_SIZE + 1)
+    looped, plain = MnistNetNaive(784, 5, 10), MnistNetNaive(784, 5, 10)
+    losses = train_epoch(looped, images, labels, learning_rate=0.2)
+    assert to_numpy(losses).tolist() == plain_epoch(plain, images, labels, 0.2, BATCH_SIZE)
+
+
+@pytest.mark.parametrize("network", CAPTURED)
+def test_a_captured_epoch_reads_images_and_labels_where_they_are(network):
+    images, labels = data(64)
+    others, other_labels = data(64, seed=1)
+    plain = MnistNetNaive(784, 8, 10)
+    with network(784, 8, 10) as model:
+        model.epoch(images, labels, batch_size=16)
+        plain_epoch(plain, images, labels, 0.1, 16)
+        graph = model._graph
+        images[...], labels[...] = others, other_labels
+        model.epoch(images, labels, batch_size=16)
+        plain_epoch(plain, others, other_labels, 0.1, 16)
+        assert model._graph is graph
+        assert_same(model, plain)
+
+
+@pytest.mark.parametrize("network", CAPTURED)
+def test_another_epoch_is_captured_anew(network):
+    images, labels = data(64)
+    with network(784, 8, 10) as model:
+        model.epoch(images, labels, batch_size=16)
+        for change in ({"learning_rate": 0.2}, {"batch_size": 32}):
+            graph = model._graph
+            model.epoch(images, labels, **({"batch_size": 16} | change))
+            assert model._graph is not graph
+        graph = model._graph
+        model.epoch(images.copy(), labels, batch_size=32)
+        assert model._graph is not graph
+        model.epoch(images[:], labels[:], batch_size=32)  # other views, and other memory again
+        graph = model._graph
+        model.epoch(images[:], labels[:], batch_size=32)
+        assert model._graph is graph
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_an_epoch_after_free_goes_on(network):
+    images, labels = data(BATCH_SIZE)
+    plain = MnistNetNaive(784, 8, 10)
+    model = network(784, 8, 10)
+    for _ in range(2):
+        model.epoch(images, labels)
+        plain_epoch(plain, images, labels, 0.1, BATCH_SIZE)
+        model.free()
+    model.free()
+    assert_same(model, plain)
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_the_parameters_stay_the_live_buffers(network):
+    with network(784, 8, 10) as model:
+        before = model.parameters
+        values = [to_numpy(parameter).copy() for parameter in before]
+        model.epoch(*data(BATCH_SIZE))
+        for parameter, same, value in zip(model.parameters, before, values):
+            assert parameter is same
+            assert not np.array_equal(to_numpy(parameter), value)
+
+
+@pytest.mark.parametrize("network", ALL)
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, t: (x.astype(xp.float64), t), TypeError, "images must be"),
+        (lambda x, t: (x[:, 1:], t), ValueError, r"shape \(n, 784\)"),
+        (lambda x, t: (x, t.astype(xp.int32)), TypeError, "labels must be"),
+        (lambda x, t: (x, t[1:]), ValueError, r"labels must have shape"),
+        (lambda x, t: (x, t + 5), ValueError, "labels must be 0 to 9, they go from"),
+        (lambda x, t: (x[:100], t[:100]), ValueError, "a batch of 256 cannot be had from 100"),
+    ],
+    ids=["dtype", "width", "label dtype", "label count", "label range", "too few"],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(network, change, error, message):
+    with network(784, 4, 10) as model:
+        before = [parameter.copy() for parameter in model.parameters]
+        with pytest.raises(error, match=message):
+            model.epoch(*change(*data(BATCH_SIZE)))
+        for parameter, value in zip(model.parameters, before):
+            np.testing.assert_array_equal(to_numpy(parameter), to_numpy(value))
+
+
+def test_columns_of_images_cannot_be_captured():
+    images, labels = data(BATCH_SIZE)
+    with (
+        MnistNetCaptured(784, 4, 10) as model,
+        pytest.raises(ValueError, match="make them row-major"),
+    ):
+        model.epoch(xp.asfortranarray(images), labels)
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_an_epoch_is_float32(network):
+    with network(784, 4, 10).astype(np.float64) as model, pytest.raises(TypeError, match="float32"):
+        model.epoch(*data(BATCH_SIZE))
+
+
+@pytest.mark.parametrize("network", [MnistNetInPlace, MnistNetCaptured, MnistNetMerged])
+def test_the_loss_kernel_is_written_for_ten_outputs(network):
+    with pytest.raises(ValueError, match="10 outputs, not 9"):
+        network(784, 4, 9)
+
+
+def test_the_merged_kernel_says_how_wide_it_goes():
+    with pytest.raises(ValueError, match=f"at most {MERGED_WIDEST:,} hidden units"):
+        MnistNetMerged(1, MERGED_WIDEST + 1, 10)
+
+
+def test_the_one_kernel_says_what_it_is_written_for():
+    for shape in ((784, MAX_HIDDEN + 1, 10), (783, 30, 10), (784, 30, 9)):
+        with pytest.raises(ValueError, match="take MnistNetMerged"):
+            MnistNetOneKernel(*shape)
+    with pytest.raises(ValueError, match="batches of 256, not 128"):
+        MnistNetOneKernel(784, 4, 10).epoch(*data(BATCH_SIZE), batch_size=128)
+
+
+# What only a GPU can show.
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", CAPTURED)
+def test_a_replay_is_right_after_thousands_of_foreign_allocations(network):
+    images, labels = data(1024)
+    plain = MnistNetNaive(784, 64, 10)
+    with network(784, 64, 10) as model:
+        model.epoch(images, labels)
+        plain_epoch(plain, images, labels, 0.1, BATCH_SIZE)
+        foreign = []
+        for i in range(5000):
+            foreign.append(xp.full(int(1 + i * 7919 % 300_000), xp.nan, xp.float32))
+            if len(foreign) > 50:
+                del foreign[:: 1 + i % 7]
+        losses = to_numpy(model.epoch(images, labels))
+        expected = plain_epoch(plain, images, labels, 0.1, BATCH_SIZE)
+        np.testing.assert_allclose(losses, expected, rtol=1e-4)
+        assert all(bool(xp.isnan(array).all()) for array in foreign)
+
+
+@pytest.mark.gpu
+def test_cupy_s_own_matmul_cannot_be_captured():
+    x, stream = xp.ones((8, 8), xp.float32), xp.cuda.Stream(non_blocking=True)
+    x @ x  # its library is set up
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(Exception, match="capture"):
+            x @ x
+        stream.end_capture()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("hidden", [30, 128, 512])
+def test_the_one_kernel_repeats_itself_to_the_last_bit(hidden):
+    images, labels = normalized(True)
+    runs = []
+    for _ in range(3):
+        model = MnistNetOneKernel(784, hidden, 10)
+        losses = model.epoch(images, labels)
+        runs.append([to_numpy(x).tobytes() for x in (losses, *model.parameters)])
+    assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", STEPWISE)
+def test_tf32_moves_the_losses_by_less_than_a_thousandth(network, full_mnist):
+    published = results.load("published_h200")["losses"]
+    compute_type = MatmulComputeType.COMPUTE_32F_FAST_TF32
+    with network(784, 30, 10, compute_type=compute_type) as model:
+        losses = to_numpy(model.epoch(*normalized(True)))
+    for batch, loss in published.items():
+        assert losses[int(batch)] == pytest.approx(loss, abs=1e-3)

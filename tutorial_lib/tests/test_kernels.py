@@ -1,0 +1,158 @@
+"""The CUDA kernels, without a GPU: run by an emulator on the CPU, and compiled for a real one."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tutorial_lib.kernels import cuda
+from tutorial_lib.networks.one_kernel import MAX_HIDDEN
+from tutorial_lib.reference import kernels as reference
+
+KERNELS = Path(__file__).parents[1] / "kernels"
+CUDA = Path(__file__).parent / "cuda"
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+POINTER = {np.dtype(t): np.ctypeslib.ndpointer(t, flags="C") for t in ("f4", "i8", "u4")}
+# The two cuts of the hidden layer: narrow, and wide, here with two groups that must meet.
+NARROW = {"HIDDEN": 30, "UNITS": 32, "CLUSTER": 16, "FEATURES": 56}
+WIDE = {"HIDDEN": 72, "UNITS": 40, "CLUSTER": 8, "FEATURES": 104}
+
+
+@pytest.fixture(scope="session")
+def emulate(tmp_path_factory):
+    """emulate(file, constants)(function, *arguments): runs a kernel file's function on the CPU."""
+    folder, libraries = tmp_path_factory.mktemp("kernels"), {}
+
+    def library(file, **constants):
+        key = file, *constants.items()
+        if key not in libraries:
+            target = folder / f"{len(libraries)}.so"
+            defines = [f"-D{name}={value}" for name, value in constants.items()]
+            command = ["g++", "-std=c++17", "-O1", "-w", "-fno-strict-aliasing", "-fPIC", "-shared"]
+            # A misaligned or outlying access ends the process, as it would on a GPU.
+            command += ["-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
+            command += ["-pthread", f'-DKERNEL="{KERNELS / file}.cu"', *defines]
+            subprocess.run([*command, CUDA / "kernels.cpp", "-o", target], check=True, timeout=120)
+            libraries[key] = ctypes.CDLL(str(target))
+
+        def call(function, *arguments):
+            converted = [
+                POINTER[a.dtype].from_param(a)
+                if isinstance(a, np.ndarray)
+                else ctypes.c_float(a)
+                if isinstance(a, float)
+                else ctypes.c_int(a)
+                for a in arguments
+            ]
+            return getattr(libraries[key], function)(*converted)
+
+        return call
+
+    return library
+
+
+def layer(n, hidden, seed=0):
+    rng = np.random.default_rng(seed)
+    before_relu = rng.standard_normal((n, hidden), np.float32)
+    before_relu[0, 0], before_relu[-1, -1] = -0.0, 0  # a zero passes the gradient
+    wo = rng.standard_normal((10, hidden), np.float32) / hidden**0.5
+    bo = rng.standard_normal(10, np.float32)
+    return before_relu, wo, bo, rng.integers(0, 10, n)
+
+
+@needs_compiler
+@pytest.mark.parametrize("n", [1, 5, 256, 1000])
+def test_the_loss_kernel(emulate, n):
+    rng = np.random.default_rng(n)
+    logits, labels = rng.normal(0, 4, (n, 10)).astype("f4"), rng.integers(0, 10, n)
+    expected, loss = np.empty_like(logits), np.empty((), "f4")
+    reference.loss_and_gradient(logits, labels, expected, loss)
+    gradient, found = np.full_like(logits, np.nan), np.full(1, np.nan, "f4")
+    emulate("loss")("run_loss", n, logits, labels, gradient, found, n)
+    np.testing.assert_allclose(gradient, expected, atol=1e-7)
+    np.testing.assert_allclose(found[0], loss, rtol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("n", "hidden"), [(16, 30), (17, 33), (1, 1), (40, 300), (32, 1031)], ids=str
+)
+def test_the_output_layer_kernels(emulate, n, hidden):
+    before_relu, wo, bo, labels = layer(n, hidden)
+    bh = np.ones(hidden, "f4")
+    expected, sums = reference.output_layer(before_relu, wo, bo, labels)
+    clusters = -(-n // 16)
+    grad_hidden = np.full_like(before_relu, np.nan)
+    partial = np.full((clusters, 11, hidden), np.nan, "f4")
+    partial_small, loss = np.full((clusters, 11), np.nan, "f4"), np.full(1, np.nan, "f4")
+    run = emulate("output_layer")
+    inputs = before_relu, wo, bo, labels
+    run("run_output_layer", 0, *inputs, grad_hidden, partial, partial_small, n, hidden)
+    np.testing.assert_allclose(grad_hidden, expected, atol=1e-6)
+    after = [x.copy() for x in (wo, bh, bo)]
+    run("run_update_small", 0, partial, partial_small, *after, loss, clusters, hidden, 0.5)
+    expected_loss = np.empty(1, "f4")
+    reference.update_small(sums, wo, bh, bo, expected_loss, 0.5)
+    for found, value in zip(after, (wo, bh, bo)):
+        np.testing.assert_allclose(found, value, atol=2e-6)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("cut", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_epoch_kernel(emulate, cut, seed):
+    steps, hidden = 2, cut["HIDDEN"]
+    rng = np.random.default_rng(seed)
+    images = rng.standard_normal((256 * steps, 784), np.float32)
+    labels = rng.integers(0, 10, len(images))
+    shapes = (hidden, 784), (hidden,), (10, hidden), (10,)
+    parameters = [rng.uniform(-0.05, 0.05, shape).astype("f4") for shape in shapes]
+    expected = [parameter.copy() for parameter in parameters]
+    losses = reference.train_epoch(images, labels, expected, 0.1)
+    run, cluster = emulate("epoch", **cut), cut["CLUSTER"]
+    parts = np.full((steps, cluster), np.nan, "f4")
+    scratch = np.full((2, -(-hidden // cut["UNITS"]), 256, 10), np.nan, "f4")
+    arrived = np.zeros(cluster, "u4")
+    run("run_epoch", seed, images, labels, *parameters, parts, scratch, arrived, steps, 0.1)
+    np.testing.assert_allclose(parts.sum(axis=1), losses, rtol=1e-5)
+    for found, value in zip(parameters, expected):
+        np.testing.assert_allclose(found, value, atol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("constants", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_the_shared_memory_asked_for_is_what_the_kernel_lays_out(emulate, constants):
+    asked = cuda.shared_bytes(*(constants[name] for name in ("UNITS", "CLUSTER", "FEATURES")))
+    assert emulate("epoch", **constants)("shared_bytes") == asked
+    assert asked <= 227 * 1024  # of a block on Hopper
+
+
+def test_every_cut_covers_the_network_and_fits_on_an_h200():
+    for hidden in range(1, MAX_HIDDEN + 1):
+        units, cluster, features = cuda.cut(hidden)
+        assert units % 8 == features % 8 == 256 % cluster == 0
+        assert cluster * features >= 784
+        assert -(-hidden // units) <= {8: 15, 16: 7}[cluster]
+
+
+@pytest.mark.parametrize(
+    ("name", "constants"),
+    [("loss", {}), ("output_layer", {}), ("epoch", NARROW), ("epoch", WIDE | {"PROFILE": 1})],
+    ids=["loss", "output_layer", "epoch", "epoch, profiled"],
+)
+def test_the_kernels_compile_for_a_hopper_gpu(name, constants):
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
+    code = "".join((KERNELS / file).read_text() for file in ("ptx.cuh", f"{name}.cu"))
+    error, program = nvrtc.nvrtcCreateProgram(code.encode(), b"kernel", 0, [], [])
+    assert not error.value
+    options = ["--gpu-architecture=sm_90", "--std=c++17"]
+    options = [o.encode() for o in [*options, *(f"-D{k}={v}" for k, v in constants.items())]]
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    _, size = nvrtc.nvrtcGetProgramLogSize(program)
+    log = b" " * size
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert not error.value, log.decode()
