@@ -5,7 +5,17 @@ import os
 import sys
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import cpu, guard, ladder, phases, published, sweep, table, timeline
+from tutorial_lib.benchmarks import (
+    counters,
+    cpu,
+    guard,
+    ladder,
+    phases,
+    published,
+    sweep,
+    table,
+    timeline,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -23,9 +33,11 @@ def main(arguments: list[str]) -> None:
         ("sweep", sweep.WIDTHS, "host and GPU time of a step over width and batch size"),
         ("timeline", None, "one step, statement by statement"),
         ("phases", phases.WIDTHS, "the one kernel, phase by phase"),
+        ("counters", counters.WIDTHS, "hardware counters of each kernel, by ncu"),
     ):
         command = commands.add_parser(name, help=what)
-        command.add_argument("--quick", action="store_true", help="fewer repeats")
+        if name != "counters":
+            command.add_argument("--quick", action="store_true", help="fewer repeats")
         if widths:
             command.add_argument("--widths", type=int, nargs="+", default=widths, metavar="UNITS")
         if name in ("ladder", "peers", "sweep"):
@@ -42,6 +54,8 @@ def main(arguments: list[str]) -> None:
         table.update_readme(results.ladder())
     elif name == "sweep":
         sweep.run(**options)
+    elif name == "counters":
+        counters.run(**options)
     elif name == "phases":
         phases.run(**options)
     elif name == "timeline":

@@ -13,9 +13,11 @@ from tutorial_lib.benchmarks import (
 )
 from tutorial_lib.benchmarks import (
     checks,
+    counters,
     delay,
     guard,
     ladder,
+    phases,
     record,
     steps,
     sweep,
@@ -570,3 +572,41 @@ def test_command_line(arguments, module, monkeypatch):
         assert called["name"] == ("peers",)
         assert called["resume"]
         assert called["widths"] == ladder.WIDTHS
+
+
+NCU = """==PROF== Connected to process 7
+"ID","Kernel Name","Block Size","{metrics}"
+"","","","{units}"
+"0","void gemm<float, 4>(Params)","(128, 1, 1)","{first}"
+"1","epoch","(256, 1, 1)","{second}"
+"""
+
+
+def ncu_output(unit):
+    metrics = list(counters.METRICS.values())
+    return NCU.format(
+        metrics='","'.join(metrics),
+        units='","'.join([unit] + ["%"] * (len(metrics) - 1)),
+        first='","'.join(["1,234.5", "1", "2", "3", "4", "5", "6"]),
+        second='","'.join(["2", "10", "20", "30", "40", "168", "1,040"]),
+    )
+
+
+def test_counters_are_read_from_ncu():
+    first, second = counters.parse(ncu_output("usecond"))
+    assert (first["kernel"], first["microseconds"]) == ("void gemm<float, 4>", 1234.5)
+    assert (second["kernel"], second["blocks"], second["registers of a thread"]) == (
+        "epoch",
+        1040,
+        168,
+    )
+    assert counters.parse(ncu_output("nsecond"))[0]["microseconds"] == 1.234
+    with pytest.raises(ValueError, match="no table"):
+        counters.parse("==ERROR== the profiler could not be loaded")
+
+
+@pytest.mark.skipif(backend.name == "gpu", reason="there is a GPU")
+@pytest.mark.parametrize("command", [counters.run, phases.run])
+def test_what_needs_a_gpu_says_so(command):
+    with pytest.raises(RuntimeError, match="GPU"):
+        command()
