@@ -48,7 +48,7 @@ class CapturedWork:
 
 
 def captured_time(work: Callable[[], Any], *, repeats: int = 20) -> float:
-    """The seconds that one of `repeats` calls of `work` takes in a graph: the best of three runs."""
+    """The seconds that one of `repeats` calls of `work` takes in a graph: the best of three."""
 
     def repeated() -> None:
         for _ in range(repeats):

@@ -13,10 +13,9 @@ import numpy as np
 from tutorial_lib import results
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.benchmarks.contestant import FLOAT32, TF32, Contestant, Problem
-from tutorial_lib.benchmarks.rungs import step
 from tutorial_lib.dataset import find_mnist, normalized
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.training import test
+from tutorial_lib.training import step, test
 
 # The largest difference of a loss: over the first ten batches, and over all.
 EARLY = {FLOAT32: 5e-6, TF32: 1e-3}

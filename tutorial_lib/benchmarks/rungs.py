@@ -16,8 +16,6 @@ from tutorial_lib.benchmarks.contestant import (
     require_arithmetic,
 )
 from tutorial_lib.dataset import normalized, per_image_loader
-from tutorial_lib.functions import binary_cross_entropy, one_hot
-from tutorial_lib.networks.base import MnistNetBase
 
 
 class Rung(Contestant):
@@ -39,8 +37,6 @@ class Rung(Contestant):
         self.problem, self._losses = problem, None
         self.initial = [xp.asarray(w) for w in problem.weights]
         make = getattr(importlib.import_module(f"tutorial_lib.networks.{module}"), cls)
-        if not (hasattr(make, "epoch") or hasattr(training, "train_epoch")):
-            raise Absent("training has no train_epoch")
         self.model = make(problem.images.shape[1], problem.num_hidden, 10, **options)
 
     def epoch(self) -> None:
@@ -92,21 +88,8 @@ class PublishedLoader(Rung):
         """The published loop over the published loader."""
         losses = []
         for images, labels in per_image_loader(train=True):
-            losses.append(step(self.model, images, labels, self.problem.learning_rate))
+            losses.append(training.step(self.model, images, labels, self.problem.learning_rate))
         self._losses = xp.stack(losses)
-
-
-def step(
-    model: MnistNetBase, images: xp.ndarray, labels: xp.ndarray, learning_rate: float
-) -> xp.ndarray:
-    """The published step, in place: forward, loss, backward, update. Returns the loss."""
-    predictions = model.forward(images)
-    targets = one_hot(labels, model.num_outputs)
-    loss = binary_cross_entropy(predictions, targets)
-    gradients = model.backward((predictions - targets) / len(labels))
-    for parameter, gradient in zip(model.parameters, gradients):
-        parameter -= learning_rate * gradient
-    return loss
 
 
 def _rung(name: str, network: str, *, cls: str = "Rung", **arguments: object) -> list[Entry]:

@@ -28,21 +28,11 @@ from tutorial_lib.benchmarks import (
 from tutorial_lib.benchmarks.contestant import FLOAT32, TF32, Absent, Entry, Problem
 from tutorial_lib.benchmarks.peers import PEERS, torch_graph
 from tutorial_lib.benchmarks.peers.torch_eager import TorchContestant
-from tutorial_lib.benchmarks.rungs import LOOPS, PUBLISHED, RUNGS, Rung, step
+from tutorial_lib.benchmarks.rungs import LOOPS, PUBLISHED, RUNGS, Rung
 from tutorial_lib.benchmarks.statements import marked
 
 STEPS = 8
 NAIVE = LOOPS[1]
-
-
-@pytest.fixture(autouse=True)
-def train_epoch(monkeypatch):
-    def loop(model, images, labels, *, learning_rate=0.1):
-        batches = [slice(i, i + 256) for i in range(0, len(images) - 255, 256)]
-        return xp.stack([step(model, images[b], labels[b], learning_rate) for b in batches])
-
-    if not hasattr(training, "train_epoch"):
-        monkeypatch.setattr(training, "train_epoch", loop, raising=False)
 
 
 @pytest.fixture(autouse=True)
