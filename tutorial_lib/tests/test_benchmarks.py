@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tutorial_lib import MnistNetNaive, backend, results, training, xp
+from tutorial_lib import MnistNetNaive, backend, results, xp
 from tutorial_lib.benchmarks import (
     __main__ as command_line,
 )
