@@ -25,11 +25,8 @@ def _module(name: str, **constants: int) -> Any:
 
 
 @functools.cache
-def _kernel(name: str, function: str, shared: int = 0, **constants: int) -> Any:
-    kernel = _module(name, **constants).get_function(function)
-    if shared:
-        kernel.max_dynamic_shared_size_bytes = shared
-    return kernel
+def _kernel(name: str, function: str, **constants: int) -> Any:
+    return _module(name, **constants).get_function(function)
 
 
 def loss_and_gradient(
@@ -53,7 +50,8 @@ def output_layer(
     shared = 4 * (10 + IMAGES) * (slice_ + 2)
     arrays = before_relu, wo, bo, labels, grad_hidden, partial, partial_small
     arguments = *arrays, np.int32(n), np.int32(hidden)
-    kernel = _kernel("output_layer", "output_layer", shared)
+    kernel = _kernel("output_layer", "output_layer")
+    kernel.max_dynamic_shared_size_bytes = shared
     kernel((clusters * CLUSTER,), (512,), arguments, shared_mem=shared)
     return grad_hidden, (partial, partial_small)
 
@@ -110,16 +108,21 @@ def _launch_epoch(
     constants = {"HIDDEN": hidden, "UNITS": units, "CLUSTER": cluster, "FEATURES": features}
     if profile:
         constants["PROFILE"] = 1
-    kernel = _kernel("epoch", "epoch", shared, **constants).kernel
+    kernel = _kernel("epoch", "epoch", **constants)
+    kernel.max_dynamic_shared_size_bytes = shared
     if cluster > 8:  # more than every GPU with clusters allows
-        xp.cuda.driver.funcSetAttribute(kernel.ptr, NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
+        attribute = NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, attribute, 1)
+    if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
+        images = images.copy()
     losses = xp.empty((steps, cluster), xp.float32)
     partial_logits = xp.empty((2, groups, BATCH, 10), xp.float32)
     arrived = xp.zeros(cluster, xp.uint32)
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
     arrays = images, labels, *parameters, losses, partial_logits, arrived
     arguments = *arrays, np.int32(steps), np.float32(learning_rate), *profile
-    kernel((groups * cluster,), (256,), arguments, shared, enable_cooperative_groups=True)
+    launch = kernel.kernel
+    launch((groups * cluster,), (256,), arguments, shared, enable_cooperative_groups=True)
     return losses.sum(axis=1)
 
 
@@ -135,7 +138,7 @@ def cut(hidden: int) -> tuple[int, int, int]:
 def shared_bytes(units: int, cluster: int, features: int) -> int:
     """The size of `Shared` in epoch.cu."""
     share = BATCH // cluster
-    floats = (BATCH + units) * (features + 4) + 2 * units * BATCH
-    floats += (2 * units + 1) * (share + 1) + 10 * units + share * 12
+    floats = (BATCH + units) * (features + 4) + units * (2 * BATCH + 16)
+    floats += (2 * units + 1) * (share + 1) + 10 * (units + 4) + share * 12
     floats += 10 * (units + 1) + 256 // units * units + share * 10 + units + 10
     return 4 * floats

@@ -41,9 +41,9 @@
 struct Shared {
     float x[BATCH][PITCH];              // this block's inputs of the batch
     float w[UNITS][PITCH];              // its weights
-    float partial[UNITS][BATCH];        // its part of the hidden layer
+    float partial[UNITS][BATCH + 16];   // its part of the hidden layer
     float grad_hidden[BATCH][UNITS];
-    float wo[OUTPUTS][UNITS];
+    float wo[OUTPUTS][UNITS + 4];
     float grad[SHARE][12];
     float y[UNITS + 1][SHARE + 1];      // the hidden layer, complete, and a row of ones
     float positive[UNITS][SHARE + 1];
@@ -97,7 +97,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
     }
     for (int i = t; i < OUTPUTS * UNITS; i += THREADS) {
         const int h = first_unit + i % UNITS;
-        (&s.wo[0][0])[i] = h < HIDDEN ? wo[i / UNITS * HIDDEN + h] : 0;
+        s.wo[i / UNITS][i % UNITS] = h < HIDDEN ? wo[i / UNITS * HIDDEN + h] : 0;
     }
     if (t < UNITS) s.bh[t] = first_unit + t < HIDDEN ? bh[first_unit + t] : 0;
     if (t < OUTPUTS) s.bo[t] = bo[t];
@@ -170,7 +170,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
             }
             #pragma unroll
             for (int j = 0; j < 4; j++) {
-                s.y[h][n + j] = fmaxf(z[j], 0);
+                s.y[h][n + j] = z[j] < 0 ? 0 : z[j];  // NaN stays NaN
                 s.positive[h][n + j] = z[j] < 0 ? 0 : 1;
             }
         }
@@ -342,7 +342,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
     if (rank == 0) {
         for (int i = t; i < OUTPUTS * UNITS; i += THREADS) {
             const int h = first_unit + i % UNITS;
-            if (h < HIDDEN) wo[i / UNITS * HIDDEN + h] = (&s.wo[0][0])[i];
+            if (h < HIDDEN) wo[i / UNITS * HIDDEN + h] = s.wo[i / UNITS][i % UNITS];
         }
         if (t < UNITS && first_unit + t < HIDDEN) bh[first_unit + t] = s.bh[t];
         if (group == 0 && t < OUTPUTS) bo[t] = s.bo[t];

@@ -13,6 +13,9 @@
 #define THREADS 512  // two blocks fit on a multiprocessor
 #define WARPS (THREADS / 32)
 
+// NaN stays NaN, which fmaxf would hide.
+__device__ float relu(float x) { return x < 0 ? 0 : x; }
+
 // Each lane's COUNT values become half as many, summed over the lanes that differ in bit `BIT`.
 template <int COUNT, int BIT>
 __device__ void fold(float* values) {
@@ -63,7 +66,7 @@ output_layer(const float* before_relu, const float* wo, const float* bo, const l
         for (int h = warp * 8 + lane % 8; h < slice; h += WARPS * 8) {
             float y[4];
             #pragma unroll
-            for (int i = 0; i < 4; i++) y[i] = fmaxf(z[(i0 + i) * row + h], 0);
+            for (int i = 0; i < 4; i++) y[i] = relu(z[(i0 + i) * row + h]);
             #pragma unroll
             for (int o = 0; o < OUTPUTS; o++) {
                 const float v = w[o * row + h];
@@ -120,7 +123,7 @@ output_layer(const float* before_relu, const float* wo, const float* bo, const l
         for (int i = 0; i < IMAGES; i++) {
             const float4 a = grad4[3 * i], b = grad4[3 * i + 1], c = grad4[3 * i + 2];
             const float g[OUTPUTS] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y};
-            const float before = z[i * row + h], y = fmaxf(before, 0);
+            const float before = z[i * row + h], y = relu(before);
             float gh = 0;
             #pragma unroll
             for (int o = 0; o < OUTPUTS; o++) {

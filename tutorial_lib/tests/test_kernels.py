@@ -124,6 +124,19 @@ def test_the_epoch_kernel(emulate, cut, seed):
 
 
 @needs_compiler
+def test_what_is_not_a_number_is_not_hidden(emulate):
+    before_relu, wo, bo, labels = layer(16, 40)
+    before_relu[3, 7] = np.nan
+    outputs = np.zeros((16, 40), "f4"), np.zeros((1, 11, 40), "f4"), np.zeros((1, 11), "f4")
+    inputs = before_relu, wo, bo, labels
+    emulate("output_layer")("run_output_layer", 0, *inputs, *outputs, 16, 40)
+    assert np.isnan(outputs[2][0, 10])  # the loss
+    expected, _ = reference.output_layer(*inputs)
+    np.testing.assert_array_equal(np.isnan(outputs[0]), np.isnan(expected))
+    assert np.isnan(expected[3]).sum() > 10
+
+
+@needs_compiler
 @pytest.mark.parametrize("constants", [NARROW, WIDE], ids=["narrow", "wide"])
 def test_the_shared_memory_asked_for_is_what_the_kernel_lays_out(emulate, constants):
     asked = cuda.shared_bytes(*(constants[name] for name in ("UNITS", "CLUSTER", "FEATURES")))
