@@ -18,8 +18,10 @@ from tutorial_lib.plotting.digits import (
 )
 from tutorial_lib.plotting.memory import plot_mask, plot_memory_order, plot_memory_traffic
 from tutorial_lib.plotting.network import plot_architecture, plot_backward
+from tutorial_lib.plotting.scaling import plot_all_reduce, plot_ring, plot_scaling
 
 __all__ = [
+    "plot_all_reduce",
     "plot_architecture",
     "plot_backward",
     "plot_class_shares",
@@ -35,6 +37,8 @@ __all__ = [
     "plot_memory_traffic",
     "plot_mistakes",
     "plot_predictions",
+    "plot_ring",
+    "plot_scaling",
     "plot_times_by_width",
     "plot_weights",
 ]

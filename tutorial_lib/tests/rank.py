@@ -13,6 +13,7 @@ from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.distributed import ranks as ranks_module
 from tutorial_lib.distributed.__main__ import parse, work
+from tutorial_lib.distributed.measure import measure
 from tutorial_lib.distributed.networks import NETWORKS, StagedMnistNetNaive
 from tutorial_lib.distributed.ranks import Ranks
 from tutorial_lib.distributed.rendezvous import Refused
@@ -57,6 +58,8 @@ def everything(ranks: Ranks, folder: Path) -> None:
         training(net, net)
         training(f"{net} overlap", net, overlap=True)
 
+    training("slower", "naive", learning_rate=0.05)
+
     path = folder / "checkpoint.npz"
     training("first epoch", "fused", epochs=1, checkpoint=path)
     for name, options in {
@@ -82,6 +85,10 @@ def everything(ranks: Ranks, folder: Path) -> None:
     (folder / f"rank{ranks.rank}.json").write_text(json.dumps(refusals))
     if ranks.size == 2:
         work(ranks, parse(["--net", "fused", "--checkpoint", str(folder / "command.npz")]))
+        plan = {"net": "fused", "widths": [3], "batches": [4], "bytes": [4, 4096], "repeats": 2}
+        found = measure(ranks, plan)
+        if ranks.rank == 0:
+            (folder / "measured.json").write_text(json.dumps(found))
 
 
 def faulty(ranks: Ranks, folder: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, train, training, xp
 from tutorial_lib.backend import to_numpy
-from tutorial_lib.distributed import checkpoint
+from tutorial_lib.distributed import checkpoint, start
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.networks import NETWORKS as STAGED
 from tutorial_lib.distributed.ranks import Ranks
@@ -32,16 +33,7 @@ TWO_GPUS = [
 ]
 
 
-def torchrun(ranks, *arguments):
-    """Start ranks on this host, on a port that is free."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, "--nproc-per-node", str(ranks), "-m", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+torchrun = partial(start.torchrun, capture_output=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +50,9 @@ def alone():
                 losses = train(model, epochs=rank.EPOCHS)
                 weights = np.concatenate([to_numpy(p).ravel() for p in model.parameters])
                 results[net] = losses, weights
+        with MnistNetNaive(784, 30, 10) as model:
+            losses = train(model, epochs=rank.EPOCHS, learning_rate=0.05)
+            results["slower"] = losses, None
     return results
 
 
@@ -104,6 +99,12 @@ def test_weights_are_equal_on_all_ranks_bit_for_bit(name, together):
     assert all(other == first for other in others)
 
 
+def test_the_learning_rate_is_used(together, alone):
+    for arrays in together[0]:
+        losses = alone["slower"][0]
+        np.testing.assert_allclose(arrays["slower losses"], losses, rtol=0, atol=1e-6)
+
+
 def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(together):
     for arrays in together[0]:
         for name in ("resumed", "nothing left"):
@@ -147,6 +148,20 @@ def test_the_command_line(together, capsys):
     assert shown[-len(alone) :] == alone
     assert re.search(r"Accuracy: 0\.\d{4}\nWeights: equal on 2 ranks, bit for bit\nTime: ", printed)
     np.testing.assert_allclose(np.load(folder / "command.npz")["losses"], losses, atol=1e-6)
+
+
+@pytest.mark.parametrize("together", [2], indirect=True)
+def test_what_the_benchmark_measures(together):
+    record = json.loads((together[2] / "measured.json").read_text())
+    assert [(point["ranks"], point["bytes"]) for point in record["all_reduce"]] == [
+        (2, 4),
+        (2, 4096),
+    ]
+    modes = [(p["ranks"], p["width"], p["batch_per_rank"], p["mode"]) for p in record["steps"]]
+    assert modes == [(2, 3, 4, mode) for mode in ("compute", "exchange", "overlap")]
+    for point in record["all_reduce"] + record["steps"]:
+        assert len(point["samples"]) == 2
+        assert min(point["samples"]) > 0
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
@@ -310,7 +325,8 @@ def test_a_damaged_checkpoint_is_refused(fault, saved):
     elif fault == "other arrays":
         np.savez(saved, weights=np.zeros(3))
     elif fault == "pickle":
-        np.savez(saved, **{name: np.array([{}]) for name in (*checkpoint.PARAMETERS, "losses")})
+        names = (*checkpoint.PARAMETERS, "losses", "epoch", "run_batch")
+        np.savez(saved, **dict.fromkeys(names, np.array({})))
     else:
         saved.write_bytes(b"" if fault == "empty" else b"not a checkpoint")
     with pytest.raises(Refused, match="damaged or no checkpoint"):
