@@ -20,7 +20,7 @@ from tutorial_lib.distributed import checkpoint, start
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.networks import NETWORKS as STAGED
 from tutorial_lib.distributed.ranks import Ranks
-from tutorial_lib.distributed.rendezvous import Refused
+from tutorial_lib.distributed.rendezvous import Refused, Rendezvous
 from tutorial_lib.tests import rank
 
 NETWORKS = {"fused": MnistNet, "naive": MnistNetNaive}
@@ -146,6 +146,7 @@ def test_the_command_line(together, capsys):
     shown = [line for line in printed.splitlines() if line.startswith("Batch")]
     alone = capsys.readouterr().out.splitlines()
     assert shown[-len(alone) :] == alone
+    assert "Gloo" not in printed, "its greetings are kept out"
     assert re.search(r"Accuracy: 0\.\d{4}\nWeights: equal on 2 ranks, bit for bit\nTime: ", printed)
     np.testing.assert_allclose(np.load(folder / "command.npz")["losses"], losses, atol=1e-6)
 
@@ -191,6 +192,25 @@ def test_a_batch_that_cannot_be_split_is_refused_once():
     assert run.returncode
     assert run.stderr.count("255 images cannot be split evenly over 2 ranks") == 1
     assert "Batch" not in run.stdout
+
+
+class Store(dict):
+    """In place of torchrun's store."""
+
+    def set(self, key, value):
+        self[key] = value
+
+    def wait(self, keys, timeout):
+        assert all(key in self for key in keys), "waits for what nobody has set"
+
+
+def test_one_rank_speaks_for_all(capsys):
+    first, second = Rendezvous.__new__(Rendezvous), Rendezvous.__new__(Rendezvous)
+    first.store = second.store = Store()
+    first.rank, second.rank = 0, 1
+    first.tell_once("error: too wide")
+    second.tell_once("error: too wide")
+    assert capsys.readouterr().err == "error: too wide\n"
 
 
 def test_without_torchrun_the_way_to_start_is_named():
