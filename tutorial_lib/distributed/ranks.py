@@ -57,9 +57,7 @@ class Ranks(Rendezvous):
                 **options,
             )
         if backend.name == "gpu":
-            xp.cuda.Device().synchronize()  # what the default streams began is done
-            stream = self._inside.enter_context(xp.cuda.Stream(non_blocking=True))
-            self._inside.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)))
+            self._share_stream()
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
@@ -70,6 +68,13 @@ class Ranks(Rendezvous):
                 xp.cuda.Device().synchronize()
             distributed.destroy_process_group()
         self._inside.close()
+
+    def _share_stream(self) -> None:
+        import torch
+
+        xp.cuda.Device().synchronize()  # what the default streams began is done
+        stream = self._inside.enter_context(xp.cuda.Stream(non_blocking=True))
+        self._inside.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)))
 
     def _pick_device(self, gpus: int) -> int:
         if self.engine == "nccl" and self.local_size > gpus:

@@ -47,6 +47,8 @@ def train(
         "images": len(images),
     }
     first, losses = _start(ranks, model, checkpoint, resume, run)
+    if resume and ranks.rank == 0:
+        print(f"Resumed after epoch {first}", flush=True)
     share = batch // ranks.size
     gradients = FlatGradients(model, ranks)
     ranks.wait_for_all()  # from here on, --timeout counts

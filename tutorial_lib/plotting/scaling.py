@@ -39,7 +39,7 @@ def plot_ring(snapshots: Sequence[np.ndarray]) -> None:
                 color="white" if new[rank, place] else "black",
             )
         axis.set(xlim=(-0.15, n + 0.15), ylim=(ranks, -0.1))
-        axis.set_title(f"after step {step}" if step else "before", fontsize=9)
+        axis.set_title(f"after step {step - 1}" if step else "before", fontsize=9)
     plt.tight_layout(pad=0.4)
 
 
