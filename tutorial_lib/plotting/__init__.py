@@ -26,8 +26,10 @@ from tutorial_lib.plotting.speed import (
     plot_roofline,
     plot_staircase,
 )
+from tutorial_lib.plotting.scaling import plot_all_reduce, plot_ring, plot_scaling
 
 __all__ = [
+    "plot_all_reduce",
     "plot_architecture",
     "plot_backward",
     "plot_banks",
@@ -50,7 +52,9 @@ __all__ = [
     "plot_mistakes",
     "plot_phases",
     "plot_predictions",
+    "plot_ring",
     "plot_roofline",
+    "plot_scaling",
     "plot_staircase",
     "plot_step_graph",
     "plot_times_by_width",

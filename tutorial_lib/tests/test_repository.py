@@ -24,7 +24,8 @@ LEVELS = [
     {"dataset", "functions", "gradcheck", "atlas", "kernels", "capture"},
     {"networks", "doctor"},
     {"training", "plotting"},
-    {"benchmarks", "distributed", "outputs", "widgets", "launch", "__init__"},
+    {"benchmarks", "outputs", "widgets", "launch", "__init__"},
+    {"distributed"},
     {"__main__"},
     {"tests"},
 ]
