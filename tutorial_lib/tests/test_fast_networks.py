@@ -95,8 +95,9 @@ def test_an_epoch_in_one_kernel_is_that_of_the_plain_network(hidden):
     assert_same(model, plain)
 
 
-def test_the_published_loop_over_resident_images_is_the_plain_epoch():
-    images, labels = data(2 * BATCH_SIZE + 1)
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_the_published_loop_over_resident_images_is_the_plain_epoch(beyond):
+    images, labels = data(2 * BATCH_SIZE + beyond)
     looped, plain = MnistNetNaive(784, 5, 10), MnistNetNaive(784, 5, 10)
     losses = train_epoch(looped, images, labels, learning_rate=0.2)
     assert to_numpy(losses).tolist() == plain_epoch(plain, images, labels, 0.2, BATCH_SIZE)
@@ -134,6 +135,17 @@ def test_another_epoch_is_captured_anew(network):
         graph = model._graph
         model.epoch(images[:], labels[:], batch_size=32)
         assert model._graph is graph
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_another_learning_rate_reaches_the_plans(network):
+    images, labels = data(BATCH_SIZE)
+    plain = MnistNetNaive(784, 8, 10)
+    with network(784, 8, 10) as model:
+        for rate in (0.1, 0.02, 0.5):
+            model.epoch(images, labels, learning_rate=rate)
+            plain_epoch(plain, images, labels, rate, BATCH_SIZE)
+        assert_same(model, plain)
 
 
 @pytest.mark.parametrize("network", ALL)

@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,6 +122,116 @@ def test_the_epoch_kernel(emulate, cut, seed):
     np.testing.assert_allclose(parts.sum(axis=1), losses, rtol=1e-5)
     for found, value in zip(parameters, expected):
         np.testing.assert_allclose(found, value, atol=1e-6)
+
+
+class Array(np.ndarray):
+    """A NumPy array that names its address as CuPy's does."""
+
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+class Launches:
+    """CuPy's RawModule and its kernels, as `cuda` uses them, on the emulator."""
+
+    def __init__(self, emulate):
+        self.emulate, self.attributes, self.cooperative = emulate, [], []
+
+    def RawModule(self, *, code, options):  # noqa: N802 (CuPy's name)
+        (file,) = [name for name in ("loss", "output_layer", "epoch") if own(name) in code]
+        defines = [option[2:].split("=") for option in options if option.startswith("-D")]
+        run = self.emulate(file, **{name: int(value) for name, value in defines})
+        return SimpleNamespace(get_function=lambda name: Kernel(self, name, run))
+
+
+class Kernel:
+    max_dynamic_shared_size_bytes = 48 * 1024  # what CUDA gives without asking
+    ptr = 7
+
+    def __init__(self, launches, name, run):
+        self.launches, self.name, self.run = launches, name, run
+
+    @property
+    def kernel(self):
+        return self
+
+    def __call__(self, grid, block, arguments, shared_mem=0, enable_cooperative_groups=False):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        self.run("ask_for_shared", shared_mem)
+        self.launches.cooperative.append(enable_cooperative_groups)
+        values = [a.item() if isinstance(a, np.generic) else a for a in arguments]
+        threads = {"loss_and_gradient": 1024, "output_layer": 512}.get(self.name, 256)
+        assert block == (threads,)
+        name = {"loss_and_gradient": "run_loss"}.get(self.name, f"run_{self.name}")
+        assert (self.run(name, 0, *values),) == grid
+        self.run("ask_for_shared", 232 * 1024)
+
+
+def own(name):
+    return (KERNELS / f"{name}.cu").read_text()[:80]
+
+
+@pytest.fixture
+def launches(emulate, monkeypatch):
+    """The module `cuda` with NumPy in place of CuPy and the emulator in place of the GPU."""
+    launches = Launches(emulate)
+    driver = SimpleNamespace(funcSetAttribute=lambda *values: launches.attributes.append(values))
+    fake = SimpleNamespace(
+        **{name: getattr(np, name) for name in ("float32", "uint32", "empty", "empty_like")},
+        zeros=np.zeros,
+        cuda=SimpleNamespace(driver=driver),
+        RawModule=launches.RawModule,
+    )
+    monkeypatch.setattr(cuda, "xp", fake)
+    for cache in (cuda._module, cuda._kernel):
+        cache.cache_clear()
+    yield launches
+    for cache in (cuda._module, cuda._kernel):
+        cache.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize(("n", "hidden"), [(33, 30), (16, 700)])
+def test_the_launcher_passes_what_the_small_kernels_take(launches, n, hidden):
+    before_relu, wo, bo, labels = layer(n, hidden)
+    after = {}
+    for module in (cuda, reference):
+        small = wo.copy(), np.ones(hidden, "f4"), bo.copy()
+        loss, grad, logits = np.zeros(1, "f4"), np.zeros((n, 10), "f4"), before_relu[:, :10].copy()
+        grad_hidden, sums = module.output_layer(before_relu, *small[::2], labels)
+        module.update_small(sums, *small, loss, 0.5)
+        first = loss.copy()
+        module.loss_and_gradient(logits, labels, grad, loss)
+        after[module] = [*small, grad_hidden, first, grad, loss]
+    for ours, theirs in zip(after[cuda], after[reference]):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=1e-5)
+    assert not any(launches.cooperative)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("hidden", "cluster"), [(30, 16), (131, 8)])
+def test_the_launcher_passes_what_the_epoch_kernel_takes(launches, hidden, cluster):
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((2 * 256 + 3, 784), np.float32).view(Array)
+    labels = rng.integers(0, 10, len(images))
+    shapes = (hidden, 784), (hidden,), (10, hidden), (10,)
+    parameters = [rng.uniform(-0.05, 0.05, shape).astype("f4") for shape in shapes]
+    expected = [parameter.copy() for parameter in parameters]
+    losses = cuda.train_epoch(images, labels, tuple(parameters), 0.1)
+    np.testing.assert_allclose(
+        losses, reference.train_epoch(np.asarray(images), labels, expected, 0.1), rtol=1e-5
+    )
+    for found, value in zip(parameters, expected):
+        np.testing.assert_allclose(found, value, atol=1e-6)
+    assert launches.cooperative == [True]
+    assert len(launches.attributes) == (cluster > 8)
+
+
+@needs_compiler
+def test_a_small_launch_does_not_shrink_a_later_large_one(launches):
+    for hidden in (4096, 16, 4096):
+        cuda.output_layer(*layer(16, hidden))
 
 
 @needs_compiler

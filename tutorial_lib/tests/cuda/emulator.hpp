@@ -33,6 +33,8 @@ struct Index { int x; };
 const int SHARED_FLOATS = 58 * 1024;  // 232 KB
 thread_local float4 memory[SHARED_FLOATS / 4];
 thread_local Index threadIdx, blockIdx, blockDim;
+static int shared_bytes_asked = sizeof(memory);  // what lies beyond must stay as it was
+extern "C" void ask_for_shared(int bytes) { shared_bytes_asked = bytes; }
 
 struct Copy { float* to; const float* from; int count; };
 
@@ -185,13 +187,15 @@ static void run_block(
             swapcontext(&mine.scheduler, &mine.fibers[i].context);
         }
     }
+    for (int i = (shared_bytes_asked + 3) / 4; i < SHARED_FLOATS; i++)
+        if (!std::isnan(((float*)memory)[i])) abort();
     // A block's memory is gone when it ends: what another writes there later would go unnoticed.
     std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
     for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
 }
 
-// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time.
-static void launch(
+// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time. Returns the blocks in all.
+static int launch(
     int clusters, int blocks, int threads, int at_once, int seed,
     const std::function<void()>& kernel) {
     for (int first = 0; first < clusters; first += at_once) {
@@ -208,4 +212,5 @@ static void launch(
         }
         for (std::thread& one : running) one.join();
     }
+    return clusters * blocks;
 }
