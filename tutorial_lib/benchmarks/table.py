@@ -32,8 +32,9 @@ def with_record(readme: str, record: dict[str, Any]) -> str:
     return replace_between(readme, BEGIN, END, f"{table(record)}\n\n{notes(record)}")
 
 
-def update_readme(record: dict[str, Any], path: Path = README) -> None:
-    """Write the record's table into the README."""
+def update_readme(record: dict[str, Any], path: Path | None = None) -> None:
+    """Write the record's table into the README, or into another file that has its markers."""
+    path = path or README
     path.write_text(with_record(path.read_text(), record))
 
 

@@ -233,7 +233,7 @@ def test_accuracy_is_part_of_the_check(monkeypatch, problem):
 def test_on_a_cpu_no_record_is_called_ladder(data, folder, monkeypatch):
     readme = folder / "README.md"
     readme.write_text(f"{table.BEGIN}\nold\n{table.END}\n")
-    monkeypatch.setattr(table.update_readme, "__defaults__", (readme,))
+    monkeypatch.setattr(table, "README", readme)
     ladder.run(widths=[8], quick=True, field=[NAIVE], data=data)
     written = {path.name for path in folder.glob("*.json")} - {"published_h200.json"}
     assert written == ({"ladder_cpu.json"} if backend.name == "cpu" else {"ladder_part.json"})

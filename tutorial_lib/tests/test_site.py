@@ -55,6 +55,12 @@ def test_nothing_comes_from_another_host(page):
     assert [url for url in read(page).loads if urlsplit(url).netloc] == []
 
 
+@EVERY_PAGE
+def test_no_page_names_the_machine_that_built_it(page):
+    """As a default value would, which autodoc spells out."""
+    assert str(BOOK.parents[1]) not in (BOOK / page).read_text()
+
+
 def test_no_style_sheet_fetches_from_another_host():
     for sheet in BOOK.rglob("*.css"):
         addresses = re.findall(
