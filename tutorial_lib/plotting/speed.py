@@ -88,9 +88,15 @@ def plot_staircase(
     plt.tight_layout()
 
 
-def plot_ladder(record: Mapping[str, Any], *, names: Sequence[str] | None = None) -> None:
+def plot_ladder(
+    record: Mapping[str, Any],
+    *,
+    names: Sequence[str] | None = None,
+    roofs: Mapping[int, float] | None = None,
+) -> None:
     """A panel per width of a ladder's record: milliseconds an epoch on a logarithmic scale, circles
-    float32, diamonds TF32, rungs blue, peers orange, hollow if from an earlier run."""
+    float32, diamonds TF32, rungs blue, peers orange, hollow if from an earlier run. `roofs`: for
+    each width the milliseconds below which nothing in float32 can be, a dashed line."""
     kinds = {c["name"]: c["kind"] for c in record["contestants"]}
     rows = [name for kind in ("rung", "peer") for name, k in kinds.items() if k == kind]
     rows = [name for name in rows if names is None or name in names]
@@ -118,15 +124,19 @@ def plot_ladder(record: Mapping[str, Any], *, names: Sequence[str] | None = None
             axis.plot(time, place, "o" if plain else "D", mfc=face, mec=color, ms=7 if plain else 6)
             digits = f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
             beside = {"xytext": (7, -3) if plain else (-7, -3), "textcoords": "offset points"}
+            beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
             axis.annotate(
                 digits, (time, place), ha="left" if plain else "right", fontsize=8, **beside
             )
+        if roofs:
+            times.append(roofs[width])
+            axis.axvline(roofs[width], color="black", linewidth=0.9, linestyle="--")
         axis.set(xscale="log", title=f"{width} hidden units", xlabel="ms per epoch")
         axis.title.set_fontsize(10)
         axis.grid(axis="x", alpha=0.3)
         axis.set_yticks(range(len(rows)), rows)
     axes[0, 0].invert_yaxis()
-    axes[0, 0].set_xlim(min(times) / 6, max(times) * 12)
+    axes[0, 0].set_xlim(min(times) / 6, max(times) * 40)
     looks = {
         "this book's rungs": {"marker": "s", "color": BLUE},
         "what they have to beat": {"marker": "s", "color": ORANGE},
@@ -135,7 +145,11 @@ def plot_ladder(record: Mapping[str, Any], *, names: Sequence[str] | None = None
         "hollow: an earlier run": {"marker": "o", "color": GREY, "mfc": "white"},
     }
     looks = dict(list(looks.items())[: None if earlier else -1])
+    if roofs:
+        looks["roof, float32"] = {"marker": "|", "color": "black", "ms": 12}
     handles = [Line2D([], [], ls="", label=label, **look) for label, look in looks.items()]
     plt.suptitle(record["machine"], fontsize=9)
     plt.tight_layout(rect=(0, 0.06, 1, 1))
-    plt.gcf().legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
+    plt.gcf().legend(
+        handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=9
+    )
