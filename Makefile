@@ -10,6 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: book test lab outputs lint clean
 
 book: .venv/pages
+	rm -rf _build/html/_modules # Sphinx keeps a page of source that is newer than the source, even if it is of an older one
 	$(BIN)/jupyter-book build . --all -W --keep-going -n --quiet
 	@echo "The book: _build/html/index.html"
 
