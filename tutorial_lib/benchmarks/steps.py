@@ -1,6 +1,5 @@
 """The steps that the sweep enqueues, each network's without what would wait for the GPU."""
 
-from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks.contestant import Problem
 from tutorial_lib.benchmarks.rungs import Rung
 from tutorial_lib.functions import one_hot
@@ -28,29 +27,10 @@ class Steps(Rung):
                 parameter -= rate * gradient
 
 
-class OwnSteps(Rung):
-    """The step that a faster network takes by itself, loss included, its batches sliced before."""
-
-    def __init__(self, problem: Problem, arithmetic: str, *, network: str) -> None:
-        super().__init__(problem, arithmetic, network=network)
-        self._losses = xp.empty(problem.steps, xp.float32)
-        n = problem.batch_size
-        self.batches = [
-            (problem.images[i * n : (i + 1) * n], problem.labels[i * n : (i + 1) * n])
-            for i in range(problem.steps)
-        ]
-        self.outputs = [self._losses[i : i + 1] for i in range(problem.steps)]
-
-    def epoch(self) -> None:
-        """One step for each batch; an ``epoch`` would check its labels, and wait for the GPU."""
-        for (images, labels), loss in zip(self.batches, self.outputs):
-            self.model.step(images, labels, loss, self.problem.learning_rate)
-
-
 # name: how it is built, its network, the steps that are enqueued at once
 NETWORKS: dict[str, tuple[type[Rung], str, int]] = {
     "naive CuPy": (Steps, "naive:MnistNetNaive", STEPS),
     "published fused": (Steps, "fused:MnistNet", STEPS),
-    "update in the matmul": (OwnSteps, "inplace:MnistNetInPlace", STEPS),
+    "update in the matmul": (Rung, "inplace:MnistNetInPlace", STEPS),
     "captured epoch": (Rung, "captured:MnistNetCaptured", EPOCH),
 }

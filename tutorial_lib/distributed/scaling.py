@@ -5,7 +5,6 @@ Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` on gloo 
 """
 
 import argparse
-import importlib.metadata
 import json
 import tempfile
 from pathlib import Path
@@ -59,11 +58,10 @@ def main(arguments: list[str] | None = None) -> Path:
         results["engine"] = found["engine"]
         for kind in ("all_reduce", "steps"):
             results[kind] += found[kind]
-    installed = {package.metadata["Name"] for package in importlib.metadata.distributions()}
     name = "scaling" if results["engine"] == "nccl" else f"scaling_gloo_{backend.name}"
     path = record.write(
         name,
-        [package for package in PACKAGES if package in installed],
+        record.installed(PACKAGES),
         {
             "what": "data-parallel training on one host: steps, and the all-reduce alone",
             "engine": results.pop("engine"),

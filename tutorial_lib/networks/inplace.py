@@ -1,5 +1,7 @@
 """The fused network whose matmuls take the step themselves. Chapter "Getting out of the way"."""
 
+from typing import Any
+
 from tutorial_lib import kernels
 from tutorial_lib.backend import MatmulEpilog, xp
 from tutorial_lib.networks.unchecked import MnistNetUnchecked
@@ -9,21 +11,14 @@ class MnistNetInPlace(MnistNetUnchecked):
     """Gradient descent inside the matmuls: ``W ← -lr · gradient + 1 · W``, with c = W, in place.
 
     A step is five matmuls, one kernel for the loss and its gradient, and two updates of a bias.
-    Raises ValueError for other than 10 outputs, for which the loss kernel is written.
+    Raises ValueError for other than 10 outputs, for which the loss kernel is written. `options` are
+    those of `MnistNetUnchecked`.
     """
 
-    def __init__(
-        self,
-        num_inputs: int,
-        num_hidden: int,
-        num_outputs: int,
-        *,
-        seed: int = 1234,
-        compute_type: int | None = None,
-    ) -> None:
+    def __init__(self, num_inputs: int, num_hidden: int, num_outputs: int, **options: Any) -> None:
         if num_outputs != 10:
             raise ValueError(f"the loss kernel is written for 10 outputs, not {num_outputs}")
-        super().__init__(num_inputs, num_hidden, num_outputs, seed=seed, compute_type=compute_type)
+        super().__init__(num_inputs, num_hidden, num_outputs, **options)
 
     def step(
         self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float

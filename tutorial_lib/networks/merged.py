@@ -1,5 +1,7 @@
 """Two matmuls and two hand-written kernels a step. Chapter "One kernel"."""
 
+from typing import Any
+
 from tutorial_lib import kernels
 from tutorial_lib.backend import MatmulEpilog, xp
 from tutorial_lib.capture import Branch
@@ -11,24 +13,17 @@ MAX_HIDDEN = 17_152  # an eighth of it, for 16 images, fills a block's shared me
 class MnistNetMerged(MnistNetTuned):
     """The two large matmuls stay nvmath's; all that touches the output layer is one kernel.
 
-    Raises ValueError for more than 17,152 hidden units, or other than 10 outputs.
+    Raises ValueError for more than 17,152 hidden units, or other than 10 outputs. `options` are
+    those of `MnistNetUnchecked`.
     """
 
-    def __init__(
-        self,
-        num_inputs: int,
-        num_hidden: int,
-        num_outputs: int,
-        *,
-        seed: int = 1234,
-        compute_type: int | None = None,
-    ) -> None:
+    def __init__(self, num_inputs: int, num_hidden: int, num_outputs: int, **options: Any) -> None:
         if num_hidden > MAX_HIDDEN:
             raise ValueError(
                 f"the kernel of the output layer takes at most {MAX_HIDDEN:,} hidden units, "
                 f"not {num_hidden:,}: take MnistNetTuned"
             )
-        super().__init__(num_inputs, num_hidden, num_outputs, seed=seed, compute_type=compute_type)
+        super().__init__(num_inputs, num_hidden, num_outputs, **options)
 
     def step(
         self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float

@@ -29,6 +29,7 @@ class MnistNetUnchecked(MnistNet):
         self.compute_type = compute_type
         self._algorithms: dict[tuple, Any] = {}
         self._trusted_labels: xp.ndarray | None = None
+        self._targets = xp.eye(num_outputs, dtype=xp.float32)  # row i for label i
 
     def epoch(
         self,
@@ -66,7 +67,7 @@ class MnistNetUnchecked(MnistNet):
     ) -> None:
         """One step on the images x (n, 784); writes the batch's mean loss into `loss` (1,)."""
         predictions = self.forward(x)
-        targets = xp.eye(self.num_outputs, dtype=xp.float32)[labels]
+        targets = self._targets[labels]
         loss[...] = binary_cross_entropy(predictions, targets)
         gradients = self.backward((predictions - targets) / len(x))
         for parameter, gradient in zip(self.parameters, gradients):
