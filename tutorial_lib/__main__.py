@@ -1,14 +1,12 @@
 """The command line: `python -m tutorial_lib doctor` and `python -m tutorial_lib train`."""
 
 import argparse
+import math
 import time
 
 from tutorial_lib import describe_backend, get_loader, test, train
 from tutorial_lib.doctor import report
-from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.naive import MnistNetNaive
-
-NETWORKS = {"fused": MnistNet, "naive": MnistNetNaive}
+from tutorial_lib.networks import NETWORKS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
         "doctor", help="what was found on this machine, what is missing, how to get it"
     )
     training = commands.add_parser("train", help="train a network on MNIST and test it")
-    training.add_argument("--net", choices=NETWORKS, default="fused")
+    training.add_argument("--net", choices=list(NETWORKS), default="fused")
     training.add_argument("--hidden", type=int, default=30, metavar="UNITS")
     training.add_argument("--epochs", type=int, default=1)
     training.add_argument("--learning-rate", type=float, default=0.1)
@@ -27,11 +25,15 @@ def main(arguments: list[str] | None = None) -> None:
     if options.command == "doctor":
         print(report())
         return
-    if min(options.hidden, options.epochs) < 1 or not options.learning_rate > 0:
-        parser.error("--hidden and --epochs must be at least 1, --learning-rate above 0")
+    if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
+        parser.error("--epochs must be at least 1, --learning-rate finite and above 0")
+    try:
+        network = NETWORKS[options.net](784, options.hidden, 10)
+    except (ValueError, RuntimeError) as error:  # a width or a GPU that the network is not made for
+        parser.error(f"--net {options.net} --hidden {options.hidden}: {error}")
     print(describe_backend())
     next(get_loader(train=True))  # so that the time is that of training, not of reading files
-    with NETWORKS[options.net](784, options.hidden, 10) as model:
+    with network as model:
         start = time.perf_counter()
         train(model, epochs=options.epochs, learning_rate=options.learning_rate)
         seconds = time.perf_counter() - start

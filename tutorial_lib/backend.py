@@ -70,7 +70,7 @@ if name == "gpu":
 else:
     import numpy as xp
 
-    from tutorial_lib.reference import random
+    from tutorial_lib.reference import graphs, random
     from tutorial_lib.reference.matmul import (
         Matmul,
         MatmulComputeType,
@@ -89,6 +89,7 @@ __all__ = [
     "name",
     "random",
     "reason",
+    "synchronize",
     "to_numpy",
     "xp",
 ]
@@ -97,3 +98,11 @@ __all__ = [
 def to_numpy(x: Any) -> np.ndarray:
     """The array as a NumPy array: copied from the GPU if it lives there, otherwise itself."""
     return np.asarray(x.get() if hasattr(x, "get") else x)
+
+
+def synchronize() -> None:
+    """Wait until the device has done everything that it was given; RuntimeError in a capture."""
+    if name == "gpu":
+        xp.cuda.Device().synchronize()
+    else:
+        graphs.refuse("synchronizing")

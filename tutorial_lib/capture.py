@@ -1,50 +1,91 @@
-"""Work that is recorded once and repeated by one call: a CUDA graph, or a plain call without one.
+"""Work that is recorded once and repeated by one call: a CUDA graph, or its stand-in without a GPU.
 
 Source: `CUDA graphs <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and
 CuPy's ``Stream.begin_capture``.
 """
 
+import contextlib
 import functools
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
+from tutorial_lib.reference import graphs
+from tutorial_lib.reference.arrays import record
+
+
+class CaptureError(RuntimeError):
+    """The work does something that a stream cannot capture; the cause is attached."""
 
 
 class CapturedWork:
     """`work`, captured: each `replay` launches the same kernels on the same memory.
 
     What `work` allocates comes from a memory pool of its own, which lives as long as the graph:
-    from the shared pool it would be handed out again while the graph still writes to it. On a GPU
-    `work` runs once before it is captured, so that plans and libraries are ready, and once after.
+    from the shared pool it would be handed out again while the graph still writes to it. `work`
+    runs twice in all: before it is captured, so that plans and libraries are ready, and after.
+
+    Raises CaptureError for work that cannot be captured: see chapter "Getting out of the way". What
+    else goes wrong in the work comes out as it is, and the next capture is not affected.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
         if backend.name == "cpu":
+            work()
+            with _explained():
+                self._graph = record(work)
             return
         self._pool = xp.cuda.MemoryPool()
         stream = _stream("capture")
-        xp.cuda.Device().synchronize()  # the inputs are there before another stream reads them
+        backend.synchronize()  # the inputs are there before another stream reads them
         with stream, xp.cuda.using_allocator(self._pool.malloc):
             work()
             stream.synchronize()
-            stream.begin_capture()
-            try:
-                work()
-            finally:
-                self._graph = stream.end_capture()
+            with _explained():
+                self._graph = _capture(stream, work)
             work()  # nvmath waits for its last call when freed: that must not be a captured one
             stream.synchronize()
 
     def replay(self) -> None:
         """Do the work once more, in the order of the current stream."""
-        if backend.name == "cpu":
-            self._work()
-        else:
-            self._graph.launch()
+        self._graph.launch()
+
+
+def _capture(stream: Any, work: Callable[[], None]) -> Any:
+    stream.begin_capture()
+    try:
+        work()
+    except BaseException:
+        with contextlib.suppress(xp.cuda.runtime.CUDARuntimeError):  # it says only: invalidated
+            stream.end_capture()
+        raise
+    return stream.end_capture()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What cannot be captured becomes a CaptureError; no garbage is collected inside the block.
+
+    A collection could free an object of CUDA's, which breaks the capture that is under way.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    except Exception as error:
+        if "captur" not in f"{type(error).__name__} {error}".lower():
+            raise
+        raise CaptureError(
+            f"this work cannot be captured ({error}). Plan before you capture: run the work once, "
+            "so that its matmuls are planned and its kernels compiled. Leave out what waits for "
+            "the GPU or reads a value on the host, and multiply by a planned Matmul, not by @"
+        ) from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def captured_time(work: Callable[[], Any], *, repeats: int = 20) -> float:
@@ -58,8 +99,7 @@ def captured_time(work: Callable[[], Any], *, repeats: int = 20) -> float:
     for _ in range(3):
         start = time.perf_counter()
         graph.replay()
-        if backend.name == "gpu":
-            xp.cuda.get_current_stream().synchronize()
+        backend.synchronize()
         times.append((time.perf_counter() - start) / repeats)
     return min(times)
 
@@ -68,24 +108,25 @@ class Branch:
     """The calls inside a ``with`` block may run beside those that follow it, up to `join`."""
 
     def __enter__(self) -> "Branch":
-        if backend.name == "gpu":
-            self._main, self._side = xp.cuda.get_current_stream(), _stream("side")
-            self._side.wait_event(self._main.record())
-            self._side.__enter__()  # not use(): a `with` inside, as nvmath has it, would undo that
+        self._main, self._side = _current_stream(), _stream("side")
+        self._side.wait_event(self._main.record())
+        self._side.__enter__()  # not use(): a `with` inside, as nvmath has it, would undo that
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if backend.name == "gpu":
-            self._done = self._side.record()
-            self._side.__exit__(*exception)
+        self._done = self._side.record()
+        self._side.__exit__(*exception)
 
     def join(self) -> None:
         """What follows waits for what was inside."""
-        if backend.name == "gpu":
-            self._main.wait_event(self._done)
+        self._main.wait_event(self._done)
+
+
+def _current_stream() -> Any:
+    return xp.cuda.get_current_stream() if backend.name == "gpu" else graphs.current_stream()
 
 
 @functools.cache
 def _stream(name: str) -> Any:
     """One stream for each purpose, never destroyed: a Matmul remembers the stream it ran on."""
-    return xp.cuda.Stream(non_blocking=True)
+    return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else graphs.Stream(name)

@@ -15,7 +15,7 @@ from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.benchmarks.contestant import FLOAT32, TF32, Contestant, Problem
 from tutorial_lib.dataset import find_mnist, normalized
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.training import step, test
+from tutorial_lib.training import test
 
 # The largest difference of a loss: over the first ten batches, and over all.
 EARLY = {FLOAT32: 5e-6, TF32: 1e-3}
@@ -34,13 +34,13 @@ def naive_losses(problem: Problem) -> np.ndarray:
     model = MnistNetNaive(problem.images.shape[1], problem.num_hidden, 10)
     for parameter, weights in zip(model.parameters, problem.weights):
         parameter[...] = xp.asarray(weights)
-    losses = []
-    for i in range(problem.steps):
-        batch = slice(i * problem.batch_size, (i + 1) * problem.batch_size)
-        losses.append(
-            step(model, problem.images[batch], problem.labels[batch], problem.learning_rate)
-        )
-    return to_numpy(xp.stack(losses)).astype(np.float64)
+    losses = model.epoch(
+        problem.images,
+        problem.labels,
+        learning_rate=problem.learning_rate,
+        batch_size=problem.batch_size,
+    )
+    return to_numpy(losses).astype(np.float64)
 
 
 def check(

@@ -1,10 +1,7 @@
 """The rungs of the ladder: the networks of the book as contestants."""
 
-import importlib
-
 import numpy as np
 
-from tutorial_lib import training
 from tutorial_lib.backend import MatmulComputeType, to_numpy, xp
 from tutorial_lib.benchmarks.contestant import (
     TF32,
@@ -16,13 +13,11 @@ from tutorial_lib.benchmarks.contestant import (
     require_arithmetic,
 )
 from tutorial_lib.dataset import normalized, per_image_loader
+from tutorial_lib.networks import NETWORKS
 
 
 class Rung(Contestant):
-    """A network of the book; `network` is ``module:Class`` in ``tutorial_lib.networks``.
-
-    It trains by its own ``epoch`` or, if it has none, by ``training.train_epoch``.
-    """
+    """A network of the book, trained by its ``epoch``; `network` is its name in `NETWORKS`."""
 
     def __init__(
         self, problem: Problem, arithmetic: str, *, network: str, widest: int | None = None
@@ -30,26 +25,19 @@ class Rung(Contestant):
         if widest is not None and problem.num_hidden > widest:
             raise Absent(f"made for a width of at most {widest}")
         require_arithmetic(arithmetic)
-        module, _, cls = network.partition(":")
         options = {}
         if arithmetic == TF32:
             options["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
         self.problem, self._losses = problem, None
         self.initial = [xp.asarray(w) for w in problem.weights]
-        make = getattr(importlib.import_module(f"tutorial_lib.networks.{module}"), cls)
-        self.model = make(problem.images.shape[1], problem.num_hidden, 10, **options)
+        self.model = NETWORKS[network](problem.images.shape[1], problem.num_hidden, 10, **options)
 
     def epoch(self) -> None:
         """One epoch over the images on the device."""
         p = self.problem
-        if hasattr(self.model, "epoch"):
-            self._losses = self.model.epoch(
-                p.images, p.labels, learning_rate=p.learning_rate, batch_size=p.batch_size
-            )
-        else:
-            self._losses = training.train_epoch(
-                self.model, p.images, p.labels, learning_rate=p.learning_rate
-            )
+        self._losses = self.model.epoch(
+            p.images, p.labels, learning_rate=p.learning_rate, batch_size=p.batch_size
+        )
 
     def losses(self) -> np.ndarray:
         """The losses that the last epoch returned."""
@@ -86,10 +74,10 @@ class PublishedLoader(Rung):
 
     def epoch(self) -> None:
         """The published loop over the published loader."""
-        losses = []
-        for images, labels in per_image_loader(train=True):
-            losses.append(training.step(self.model, images, labels, self.problem.learning_rate))
-        self._losses = xp.stack(losses)
+        self._losses = xp.empty(self.problem.steps, xp.float32)
+        for i, (images, labels) in enumerate(per_image_loader(train=True)):
+            loss = self._losses[i : i + 1]
+            self.model.step(images, labels, loss, self.problem.learning_rate)
 
 
 def _rung(name: str, network: str, *, cls: str = "Rung", **arguments: object) -> list[Entry]:
@@ -97,21 +85,19 @@ def _rung(name: str, network: str, *, cls: str = "Rung", **arguments: object) ->
     return entries(name, "rung", target, network=network, **arguments)
 
 
-PUBLISHED: list[Entry] = _rung(
-    "published loader", "fused:MnistNet", cls="PublishedLoader", tf32=False
-)
+PUBLISHED: list[Entry] = _rung("published loader", "fused", cls="PublishedLoader", tf32=False)
 
 RUNGS: list[Entry] = [
-    *_rung("unchecked resets", "unchecked:MnistNetUnchecked", tf32=False),
-    *_rung("update in the matmul", "inplace:MnistNetInPlace"),
-    *_rung("captured epoch", "captured:MnistNetCaptured"),
-    *_rung("tuned algorithms", "tuned:MnistNetTuned"),
-    *_rung("merged kernels", "merged:MnistNetMerged"),
-    *_rung("one kernel", "one_kernel:MnistNetOneKernel", tf32=False, widest=512),
+    *_rung("unchecked resets", "unchecked", tf32=False),
+    *_rung("update in the matmul", "inplace"),
+    *_rung("captured epoch", "captured"),
+    *_rung("tuned algorithms", "tuned"),
+    *_rung("merged kernels", "merged"),
+    *_rung("one kernel", "one-kernel", tf32=False, widest=512),
 ]
 
 # The two loops that every rung and every peer has to beat: they are run with either.
 LOOPS: list[Entry] = [
-    *entries("published loop", "peer", f"{__name__}:Rung", network="fused:MnistNet", tf32=False),
-    *entries("naive CuPy", "peer", f"{__name__}:Rung", network="naive:MnistNetNaive", tf32=False),
+    *entries("published loop", "peer", f"{__name__}:Rung", network="fused", tf32=False),
+    *entries("naive CuPy", "peer", f"{__name__}:Rung", network="naive", tf32=False),
 ]

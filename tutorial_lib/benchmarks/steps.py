@@ -29,8 +29,8 @@ class Steps(Rung):
 
 # name: how it is built, its network, the steps that are enqueued at once
 NETWORKS: dict[str, tuple[type[Rung], str, int]] = {
-    "naive CuPy": (Steps, "naive:MnistNetNaive", STEPS),
-    "published fused": (Steps, "fused:MnistNet", STEPS),
-    "update in the matmul": (Rung, "inplace:MnistNetInPlace", STEPS),
-    "captured epoch": (Rung, "captured:MnistNetCaptured", EPOCH),
+    "naive CuPy": (Steps, "naive", STEPS),
+    "published fused": (Steps, "fused", STEPS),
+    "update in the matmul": (Rung, "inplace", STEPS),
+    "captured epoch": (Rung, "captured", EPOCH),
 }

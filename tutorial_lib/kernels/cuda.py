@@ -19,7 +19,7 @@ NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 @functools.cache
 def _module(name: str, **constants: int) -> Any:
-    code = "".join((FOLDER / file).read_text() for file in ("ptx.cuh", f"{name}.cu"))
+    code = "".join((FOLDER / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
     defines = [f"-D{constant}={value}" for constant, value in constants.items()]
     return xp.RawModule(code=code, options=("--std=c++17", *defines))
 

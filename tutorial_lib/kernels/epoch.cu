@@ -116,7 +116,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         #pragma unroll
         for (int j = 0; j < LOGITS; j++) {
             const int n = (t + j * THREADS) % SHARE;
-            label[j] = (int)labels[step * BATCH + rank * SHARE + n];
+            label[j] = digit(labels[step * BATCH + rank * SHARE + n]);
         }
         if (step + 1 < steps && step % GROUPS == group)
             for (int f = 0; f < FEATURES; f += 32)
@@ -212,8 +212,9 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
             }
             const bool target = label[j] == o;
             const float p = 1 / (1 + expf(-z));
-            s.grad[n][o] = (p - target) / BATCH;
-            s.loss[i] = -logf((target ? p : 1 - p) + 1e-8f);
+            const bool known = label[j] >= 0;  // else left out, and the loss says so
+            s.grad[n][o] = known ? (p - target) / BATCH : 0;
+            s.loss[i] = known ? -logf((target ? p : 1 - p) + 1e-8f) : nanf("");
         }
         __syncthreads();
         MARK(6)

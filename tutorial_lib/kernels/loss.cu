@@ -10,10 +10,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) loss_and_gradient(
     __shared__ float warp_sums[32];
     float sum = 0;
     for (int i = threadIdx.x; i < n * OUTPUTS; i += THREADS) {
-        float target = labels[i / OUTPUTS] == i % OUTPUTS;
-        float p = 1 / (1 + expf(-logits[i]));
-        gradient[i] = (p - target) / n;
-        sum -= logf((target ? p : 1 - p) + 1e-8f);
+        const int label = digit(labels[i / OUTPUTS]);
+        const float target = label == i % OUTPUTS;
+        const float p = 1 / (1 + expf(-logits[i]));
+        gradient[i] = label < 0 ? 0 : (p - target) / n;
+        sum -= label < 0 ? nanf("") : logf((target ? p : 1 - p) + 1e-8f);
     }
     // Always in the same order, so that a run can be repeated to the last bit.
     for (int step = 16; step; step /= 2) sum += __shfl_down_sync(~0u, sum, step);

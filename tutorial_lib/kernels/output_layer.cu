@@ -44,7 +44,7 @@ output_layer(const float* before_relu, const float* wo, const float* bo, const l
     const int rank = cluster_rank(), cluster = blockIdx.x / CLUSTER;
     const int first_image = cluster * IMAGES, images = min(IMAGES, n - first_image);
     const int first = rank * slice, units = max(0, min(slice, hidden - first));
-    const int label = t < images * OUTPUTS ? (int)labels[first_image + t / OUTPUTS] : 0;
+    const int label = t < images * OUTPUTS ? digit(labels[first_image + t / OUTPUTS]) : 0;
 
     for (int h = t; h < slice; h += THREADS) {
         const bool inside = h < units;
@@ -105,8 +105,8 @@ output_layer(const float* before_relu, const float* wo, const float* bo, const l
         for (int r = 0; r < CLUSTER; r++) logit += part[r];
         if (i < images) {
             const float p = 1 / (1 + expf(-logit));
-            g = (p - (label == o)) / n;
-            loss = -logf((label == o ? p : 1 - p) + 1e-8f);
+            g = label < 0 ? 0 : (p - (label == o)) / n;
+            loss = label < 0 ? nanf("") : -logf((label == o ? p : 1 - p) + 1e-8f);
         }
         grad[i * 12 + o] = g;
         losses[t] = loss;

@@ -6,9 +6,13 @@ execution. So an update writes into them (``-=``, ``[...] =``); binding a name t
 would leave the plans with the old one, and is refused.
 """
 
+import math
+import numbers
 from typing import Any
 
 from tutorial_lib.backend import random, xp
+from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.functions import binary_cross_entropy, one_hot
 
 PARAMETERS = ("weights_hidden", "bias_hidden", "weights_output", "bias_output")
 
@@ -64,14 +68,63 @@ class MnistNetBase:
         """The gradients of the four parameters, given `grad` (n, num_outputs) of the logits."""
         raise NotImplementedError
 
+    def step(
+        self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float
+    ) -> None:
+        """One step on the images x (n, num_inputs) with labels (n,), in place.
+
+        Writes the batch's mean loss into `loss` (1,).
+        """
+        predictions = self.forward(x)
+        targets = one_hot(labels, self.num_outputs)
+        loss[...] = binary_cross_entropy(predictions, targets)
+        gradients = self.backward((predictions - targets) / len(labels))
+        for parameter, gradient in zip(self.parameters, gradients):
+            parameter -= learning_rate * gradient  # in place: see the rule above
+
+    def epoch(
+        self,
+        images: xp.ndarray,
+        labels: xp.ndarray,
+        *,
+        learning_rate: float = 0.1,
+        batch_size: int = BATCH_SIZE,
+    ) -> xp.ndarray:
+        """Train on all full batches of images (N, num_inputs), labels (N,), in their order.
+
+        Returns the losses, (steps,), on the device. Raises TypeError or ValueError for arrays or
+        numbers that do not fit, before anything has changed.
+        """
+        images, labels = self._check_epoch(images, labels, learning_rate, batch_size)
+        losses = xp.empty(len(images) // batch_size, self.weights_hidden.dtype)
+        self._steps(images, labels, losses, learning_rate, batch_size)
+        return losses
+
+    def _steps(
+        self,
+        images: xp.ndarray,
+        labels: xp.ndarray,
+        losses: xp.ndarray,
+        learning_rate: float,
+        batch_size: int,
+    ) -> None:
+        for i in range(len(losses)):
+            batch = slice(batch_size * i, batch_size * (i + 1))
+            self.step(images[batch], labels[batch], losses[i : i + 1], learning_rate)
+
     def astype(self, dtype: type) -> "MnistNetBase":
         """A new network with these parameters in another float type: float64 to check gradients."""
-        copy = type(self)(self.num_inputs, self.num_hidden, self.num_outputs)
+        sizes = self.num_inputs, self.num_hidden, self.num_outputs
+        copy = type(self)(*sizes, **self._options())
         for name in PARAMETERS:
             object.__setattr__(
                 copy, name, getattr(self, name).astype(dtype)
             )  # before any plan holds them
         return copy
+
+    def _options(self) -> dict[str, Any]:
+        """What a network like this one is made with, besides its sizes and its seed."""
+        return {}
 
     def free(self) -> None:
         """Give back what the network holds on the GPU besides its parameters.
@@ -110,6 +163,48 @@ class MnistNetBase:
             )
         return self._row_major(grad)
 
+    def _check_epoch(
+        self, images: xp.ndarray, labels: xp.ndarray, learning_rate: float, batch_size: int
+    ) -> tuple[xp.ndarray, xp.ndarray]:
+        """The images and labels of an epoch, as kernels need them; looks at every label."""
+        check_learning_rate(learning_rate)
+        images = self._check_images(images)
+        if not isinstance(labels, xp.ndarray) or labels.dtype != xp.int64:
+            raise TypeError(f"labels must be a {xp.__name__}.ndarray of int64")
+        if labels.shape != (len(images),):
+            raise ValueError(f"labels must have shape ({len(images)},), they have {labels.shape}")
+        if not isinstance(batch_size, int) or not 1 <= batch_size <= len(images):
+            raise ValueError(f"a batch of {batch_size} cannot be had from {len(images)} images")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= self.num_outputs:
+            raise ValueError(
+                f"labels must be 0 to {self.num_outputs - 1}, they go from {low} to {high}"
+            )
+        return images, self._row_major(labels)
+
     @staticmethod
     def _row_major(x: xp.ndarray) -> xp.ndarray:
-        return x if x.strides == (x.shape[1] * x.itemsize, x.itemsize) else xp.array(x, order="C")
+        """`x` where it is dense, row-major and begins at a multiple of 16 bytes; else a copy.
+
+        A kernel gets a pointer, which knows no strides; an algorithm may load 16 bytes at once.
+        """
+        dense = x.strides == _dense_strides(x) and address(x) % 16 == 0
+        return x if dense else xp.array(x, order="C")
+
+
+def _dense_strides(x: xp.ndarray) -> tuple[int, ...]:
+    strides = x.itemsize, x.itemsize * x.shape[-1]
+    return strides[: x.ndim][::-1]
+
+
+def address(x: xp.ndarray) -> int:
+    """Where the first element of an array lies, in bytes."""
+    return x.data.ptr if hasattr(x.data, "ptr") else x.ctypes.data
+
+
+def check_learning_rate(learning_rate: float) -> None:
+    """Raises TypeError or ValueError for anything but a finite number above 0."""
+    if not isinstance(learning_rate, numbers.Real):
+        raise TypeError(f"the learning rate must be a number, not {type(learning_rate).__name__}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"the learning rate must be finite and above 0, it is {learning_rate}")

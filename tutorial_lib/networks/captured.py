@@ -3,6 +3,7 @@
 from tutorial_lib.backend import xp
 from tutorial_lib.capture import CapturedWork
 from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.networks.base import address
 from tutorial_lib.networks.inplace import MnistNetInPlace
 
 
@@ -11,6 +12,8 @@ class MnistNetCaptured(MnistNetInPlace):
 
     The graph reads the very memory of `images` and `labels`: write other images into them, and the
     next epoch trains on those. Other arrays, another learning rate or batch size are recorded anew.
+    Labels are looked at when an epoch is recorded. Those written later are left to the kernels: an
+    image whose label is not 0 to 9 is left out, and the loss of its batch is NaN.
     """
 
     _captured: tuple | None = None  # what the graph was captured for
@@ -23,9 +26,9 @@ class MnistNetCaptured(MnistNetInPlace):
         learning_rate: float = 0.1,
         batch_size: int = BATCH_SIZE,
     ) -> xp.ndarray:
-        """See `MnistNetUnchecked.epoch`. The losses are the graph's own memory: the next epoch
-        overwrites them."""
-        wanted = _place(images), _place(labels), learning_rate, batch_size
+        """See `MnistNetBase.epoch`. The losses are the graph's own memory: the next epoch
+        overwrites them. Raises ValueError for images or labels that are not dense in memory."""
+        wanted = place(images), place(labels), learning_rate, batch_size
         if wanted != self._captured:
             self._capture(images, labels, learning_rate, batch_size)
             self._captured = wanted
@@ -35,11 +38,13 @@ class MnistNetCaptured(MnistNetInPlace):
     def _capture(
         self, images: xp.ndarray, labels: xp.ndarray, learning_rate: float, batch_size: int
     ) -> None:
-        if self._check_images(images) is not images:
-            raise ValueError(
-                "a captured epoch reads the images where they are: make them row-major"
-            )
-        self._check_labels(labels, len(images), batch_size)
+        checked = self._check_epoch(images, labels, learning_rate, batch_size)
+        for name, given, dense in zip(("images", "labels"), (images, labels), checked):
+            if given is not dense:
+                raise ValueError(
+                    f"a captured epoch reads the {name} where they are, and needs them row-major, "
+                    f"without gaps, from a multiple of 16 bytes on: pass {name}.copy()"
+                )
         self._losses = xp.empty(len(images) // batch_size, xp.float32)
         before = [parameter.copy() for parameter in self.parameters]
         self._graph = CapturedWork(
@@ -47,6 +52,7 @@ class MnistNetCaptured(MnistNetInPlace):
         )
         for parameter, value in zip(self.parameters, before):
             parameter[...] = value  # what the rehearsal changed
+        self._saved = None  # memory of the graph
 
     def free(self) -> None:
         """Free the graph, then the plans whose workspaces it uses."""
@@ -54,9 +60,8 @@ class MnistNetCaptured(MnistNetInPlace):
         super().free()
 
 
-def _place(array: xp.ndarray) -> tuple:
+def place(array: xp.ndarray) -> tuple:
     """Where an array lies: what a graph remembers of it."""
     if not isinstance(array, xp.ndarray):
         return ()
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"], array.shape, array.strides, array.dtype
+    return address(array), array.shape, array.strides, array.dtype

@@ -11,8 +11,9 @@ class MnistNetInPlace(MnistNetUnchecked):
     """Gradient descent inside the matmuls: ``W ← -lr · gradient + 1 · W``, with c = W, in place.
 
     A step is five matmuls, one kernel for the loss and its gradient, and two updates of a bias.
-    Raises ValueError for other than 10 outputs, for which the loss kernel is written. `options` are
-    those of `MnistNetUnchecked`.
+    The kernel looks at each label: an image whose label is not 0 to 9 is left out of the gradient,
+    and makes the loss of its batch NaN. Raises ValueError for other than 10 outputs, for which the
+    kernel is written. `options` are those of `MnistNetUnchecked`.
     """
 
     def __init__(self, num_inputs: int, num_hidden: int, num_outputs: int, **options: Any) -> None:
@@ -20,10 +21,15 @@ class MnistNetInPlace(MnistNetUnchecked):
             raise ValueError(f"the loss kernel is written for 10 outputs, not {num_outputs}")
         super().__init__(num_inputs, num_hidden, num_outputs, **options)
 
+    def _check_epoch(self, *arguments: Any) -> tuple[xp.ndarray, xp.ndarray]:
+        if self.weights_hidden.dtype != xp.float32:
+            raise TypeError(f"an epoch is float32; this network is {self.weights_hidden.dtype}")
+        return super()._check_epoch(*arguments)
+
     def step(
         self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float
     ) -> None:
-        """One step on the images x (n, 784); writes the batch's mean loss into `loss` (1,)."""
+        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
         logits = self._logits(x)
         grad = xp.empty_like(logits)
         kernels.loss_and_gradient(logits, labels, grad, loss)

@@ -19,16 +19,14 @@ TILE = 64
 class MnistNetTuned(MnistNetCaptured):
     """`MnistNetCaptured`, each matmul's algorithm chosen by timing it inside a graph.
 
-    The small updates run beside the large one, which gets its images column-major and a width of
-    whole tiles; the columns left over are a matmul of their own.
+    The small updates run beside the large one, which gets a width of whole tiles; the columns left
+    over are a matmul of their own.
     """
 
     def step(
         self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float
     ) -> None:
-        """One step on the images x (n, 784); writes the batch's mean loss into `loss` (1,)."""
-        with Branch() as transposing:
-            x_columns = xp.asfortranarray(x)
+        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
         logits = self._logits(x)
         grad = xp.empty_like(logits)
         kernels.loss_and_gradient(logits, labels, grad, loss)
@@ -36,8 +34,7 @@ class MnistNetTuned(MnistNetCaptured):
         with Branch() as side:
             self._update_output(grad, learning_rate)
             descend(self.bias_hidden, grad_bias_hidden, learning_rate)
-        transposing.join()
-        self._update_hidden(grad_hidden, x_columns, learning_rate)
+        self._update_hidden(grad_hidden, x, learning_rate)
         side.join()
 
     def _update_hidden(self, grad_hidden: xp.ndarray, x: xp.ndarray, learning_rate: float) -> None:

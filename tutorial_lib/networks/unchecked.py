@@ -3,8 +3,7 @@
 from typing import Any
 
 from tutorial_lib.backend import Matmul, MatmulEpilog, MatmulOptions, xp
-from tutorial_lib.dataset import BATCH_SIZE
-from tutorial_lib.functions import binary_cross_entropy, sigmoid
+from tutorial_lib.functions import binary_cross_entropy, one_hot, sigmoid
 from tutorial_lib.networks.fused import MnistNet
 
 
@@ -28,54 +27,28 @@ class MnistNetUnchecked(MnistNet):
         super().__init__(num_inputs, num_hidden, num_outputs, seed=seed)
         self.compute_type = compute_type
         self._algorithms: dict[tuple, Any] = {}
-        self._trusted_labels: xp.ndarray | None = None
-        self._targets = xp.eye(num_outputs, dtype=xp.float32)  # row i for label i
 
-    def epoch(
-        self,
-        images: xp.ndarray,
-        labels: xp.ndarray,
-        *,
-        learning_rate: float = 0.1,
-        batch_size: int = BATCH_SIZE,
-    ) -> xp.ndarray:
-        """Train on all full batches of images (N, 784), labels (N,), in place, in their order.
-
-        Returns the losses, (steps,), on the device, without waiting for it. Raises TypeError or
-        ValueError for arrays that do not fit.
-        """
-        images = self._check_images(images)
-        self._check_labels(labels, len(images), batch_size)
-        losses = xp.empty(len(images) // batch_size, xp.float32)
-        self._steps(images, labels, losses, learning_rate, batch_size)
-        return losses
-
-    def _steps(
-        self,
-        images: xp.ndarray,
-        labels: xp.ndarray,
-        losses: xp.ndarray,
-        learning_rate: float,
-        batch_size: int,
-    ) -> None:
-        for i in range(len(losses)):
-            batch = slice(batch_size * i, batch_size * (i + 1))
-            self.step(images[batch], labels[batch], losses[i : i + 1], learning_rate)
+    def _options(self) -> dict[str, Any]:
+        return {"compute_type": self.compute_type}
 
     def step(
         self, x: xp.ndarray, labels: xp.ndarray, loss: xp.ndarray, learning_rate: float
     ) -> None:
-        """One step on the images x (n, 784); writes the batch's mean loss into `loss` (1,)."""
-        predictions = self.forward(x)
-        targets = self._targets[labels]
+        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
+        predictions = sigmoid(self._logits(x))
+        targets = one_hot(labels, self.num_outputs)
         loss[...] = binary_cross_entropy(predictions, targets)
-        gradients = self.backward((predictions - targets) / len(x))
+        gradients = self._gradients((predictions - targets) / len(labels))
         for parameter, gradient in zip(self.parameters, gradients):
             parameter -= learning_rate * gradient
 
     def forward(self, x: xp.ndarray) -> xp.ndarray:
         """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
-        return sigmoid(self._logits(x))
+        return sigmoid(self._logits(self._check_images(x)))
+
+    def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
+        """The gradients of the four parameters, given that of the logits, (n, 10)."""
+        return self._gradients(self._check_grad(grad))
 
     def _logits(self, x: xp.ndarray) -> xp.ndarray:
         """What comes before the sigmoid, (n, 10)."""
@@ -89,8 +62,7 @@ class MnistNetUnchecked(MnistNet):
             "output", self.weights_output, hidden, epilog=MatmulEpilog.BIAS, inputs=bias
         ).T
 
-    def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """The gradients of the four parameters, given that of the logits, (n, 10)."""
+    def _gradients(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
         x, hidden, _ = self._saved
         grad_weights_output = self._run("grad_output", grad.T, hidden.T)
         grad_hidden, grad_bias_hidden = self._through_relu(grad)
@@ -142,21 +114,3 @@ class MnistNetUnchecked(MnistNet):
     ) -> Any:
         """Plan the matmul; returns the algorithm to run it with, None for cuBLASLt's first."""
         mm.plan(epilog=epilog, epilog_inputs=inputs)
-
-    def _check_labels(self, labels: xp.ndarray, num_images: int, batch_size: int) -> None:
-        if self.weights_hidden.dtype != xp.float32:
-            raise TypeError(f"an epoch is float32; this network is {self.weights_hidden.dtype}")
-        if not isinstance(labels, xp.ndarray) or labels.dtype != xp.int64:
-            raise TypeError(f"labels must be a {xp.__name__}.ndarray of int64")
-        if labels.shape != (num_images,):
-            raise ValueError(f"labels must have shape ({num_images},), they have {labels.shape}")
-        if not 1 <= batch_size <= num_images:
-            raise ValueError(f"a batch of {batch_size} cannot be had from {num_images} images")
-        if labels is self._trusted_labels:
-            return  # to look at the labels waits for the device: once is enough
-        if not (int(labels.min()) >= 0 and int(labels.max()) < self.num_outputs):
-            raise ValueError(
-                f"labels must be 0 to {self.num_outputs - 1}, "
-                f"they go from {int(labels.min())} to {int(labels.max())}"
-            )
-        self._trusted_labels = labels

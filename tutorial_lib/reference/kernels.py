@@ -2,20 +2,29 @@
 
 import numpy as np
 
+from tutorial_lib.reference.graphs import launched
+
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.floating]
 
 
+@launched
 def loss_and_gradient(
     logits: np.ndarray, labels: np.ndarray, gradient: np.ndarray, loss: np.ndarray
 ) -> None:
-    """Write the batch's mean loss and its gradient for `train`, (p - t)/n, of logits (n, 10)."""
+    """Write the batch's mean loss and its gradient for `train`, (p - t)/n, of logits (n, 10).
+
+    An image whose label is none of the ten has no gradient, and its loss is NaN.
+    """
     with np.errstate(over="ignore"):  # a very negative logit: 1 / (1 + inf) is 0, as it should be
         p = 1 / (1 + np.exp(-logits))
-    targets = (labels[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
-    gradient[...] = (p - targets) / len(p)
-    loss[...] = -np.mean(np.log(np.where(targets == 1, p, 1 - p) + logits.dtype.type(1e-8)))
+    is_target = labels[:, None] == np.arange(logits.shape[1])  # (n, 10)
+    known = is_target.any(axis=1, keepdims=True)
+    gradient[...] = np.where(known, (p - is_target) / len(p), 0)
+    losses = -np.log(np.where(is_target, p, 1 - p) + logits.dtype.type(1e-8))
+    loss[...] = np.mean(np.where(known, losses, np.nan))
 
 
+@launched
 def output_layer(
     before_relu: np.ndarray, wo: np.ndarray, bo: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, Sums]:
@@ -31,6 +40,7 @@ def output_layer(
     return grad_hidden, (grad.T @ y, grad_hidden.sum(axis=0), grad.sum(axis=0), loss)
 
 
+@launched
 def update_small(
     sums: Sums,
     wo: np.ndarray,
@@ -45,6 +55,7 @@ def update_small(
     loss[...] = sums[-1]
 
 
+@launched
 def train_epoch(
     images: np.ndarray,
     labels: np.ndarray,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tutorial_lib.reference import checks, epilogs
+from tutorial_lib.reference import checks, epilogs, graphs
 from tutorial_lib.reference.checks import InvalidMatmulState, cuBLASLtError
 from tutorial_lib.reference.epilogs import MatmulEpilog
 from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions, as_options
@@ -70,7 +70,7 @@ class Matmul:
         options: MatmulOptions | dict[str, Any] | None = None,
         stream: Any = None,
     ) -> None:
-        self._freed, self._planned = False, False
+        self._freed, self._planned, self._capture = False, False, None
         self.options = as_options(options)
         if c is None and beta is not None:
             logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", beta)
@@ -95,6 +95,7 @@ class Matmul:
         DEFAULT, which nvmath does not take (plan without an epilog), cuBLASLtError where cuBLASLt
         does not support the combination.
         """
+        graphs.refuse("planning a matmul")
         self._inputs = checks.check_epilog_inputs(self.a, self.b, self.c, epilog, epilog_inputs)
         self._epilog = epilog
         self._order = checks.memory_order(self.a if self.c is None else self.c)
@@ -124,22 +125,37 @@ class Matmul:
         Raises RuntimeError before `plan`, InvalidMatmulState after `free`.
         """
         self._require_plan("Execution")
-        d = np.empty((self.a.shape[0], self.b.shape[1]), self.a.dtype, order=self._order)
+        self._capture = graphs.recording
+        scales = self.alpha, self.beta
+        d, outputs = graphs.launch(self._computed, self.a, self.b, self.c, *scales, self._inputs)
+        return (d, outputs) if outputs else d
+
+    @_alive
+    def _computed(
+        self,
+        a: Array,
+        b: Array,
+        c: Array | None,
+        alpha: np.floating,
+        beta: np.floating,
+        inputs: Inputs,
+    ) -> tuple[Array, Inputs]:
+        d = np.empty((a.shape[0], b.shape[1]), a.dtype, order=self._order)
         if self._order == "F":  # a column-major product is the row-major one of the transposes
-            np.matmul(self.b.T, self.a.T, out=d.T)
+            np.matmul(b.T, a.T, out=d.T)
         else:
-            np.matmul(self.a, self.b, out=d)
-        if self.alpha != 1:
-            d *= self.alpha
-        if self.c is not None:
-            d += self.beta * self.c
-        call = epilogs.Call(self.a, self.b, self._inputs)
+            np.matmul(a, b, out=d)
+        if alpha != 1:
+            d *= alpha
+        if c is not None:
+            d += beta * c
+        call = epilogs.Call(a, b, inputs)
         if self._epilog is not None:
             epilogs.apply(self._epilog, d, call)
         if self.options.inplace:
-            self.c[...] = d
-            d = self.c
-        return (d, call.outputs) if call.outputs else d
+            c[...] = d
+            d = c
+        return d, call.outputs
 
     @_alive
     def reset_operands(
@@ -195,7 +211,12 @@ class Matmul:
             self._inputs.update(epilog_inputs)
 
     def free(self) -> None:
-        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not.
+
+        RuntimeError in a capture that has executed it: nvmath waits for its last call.
+        """
+        if self._capture is not None and self._capture is graphs.recording:
+            graphs.refuse("freeing a matmul that the capture has executed")
         self.a = self.b = self.c = self._inputs = None
         self._freed = True
 

@@ -270,7 +270,7 @@ def test_every_cut_covers_the_network_and_fits_on_an_h200():
 )
 def test_the_kernels_compile_for_a_hopper_gpu(name, constants):
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
-    code = "".join((KERNELS / file).read_text() for file in ("ptx.cuh", f"{name}.cu"))
+    code = "".join((KERNELS / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
     error, program = nvrtc.nvrtcCreateProgram(code.encode(), b"kernel", 0, [], [])
     assert not error.value
     options = ["--gpu-architecture=sm_90", "--std=c++17"]

@@ -7,7 +7,7 @@ from tutorial_lib import MnistNet, MnistNetNaive, binary_cross_entropy, one_hot,
 from tutorial_lib.backend import MatmulEpilog, name, to_numpy
 from tutorial_lib.gradcheck import central_differences
 from tutorial_lib.networks import fused
-from tutorial_lib.networks.base import PARAMETERS, MnistNetBase
+from tutorial_lib.networks.base import PARAMETERS
 
 NETWORKS = [MnistNetNaive, MnistNet]
 SHAPES = [(784, 30, 10), (20, 1, 10), (13, 129, 7), (1, 5, 2)]
@@ -221,13 +221,6 @@ def test_the_seed_is_a_parameter():
     assert MnistNetNaive(784, 30, 10).weights_hidden[0, 0] == published.weights_hidden[0, 0]
     assert (published.weights_output == same.weights_output).all()
     assert (published.weights_output != other.weights_output).any()
-
-
-def test_the_base_class_computes_nothing():
-    model = MnistNetBase(784, 30, 10)
-    for method in (model.forward, model.backward):
-        with pytest.raises(NotImplementedError):
-            method(None)
 
 
 def test_a_failing_plan_is_freed_and_not_kept(monkeypatch):

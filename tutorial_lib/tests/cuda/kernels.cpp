@@ -1,6 +1,7 @@
 // One kernel file, run by the emulator; compiled with KERNEL and what the kernel itself wants. Each
 // function takes a seed, then the kernel's own arguments, and returns how many blocks it launched.
 #include "emulator.hpp"
+#include "../../kernels/labels.cuh"
 #include KERNEL
 
 #ifdef HIDDEN
