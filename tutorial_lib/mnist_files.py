@@ -1,8 +1,8 @@
 """The four MNIST files: found, verified, downloaded.
 
 A file is identified by the MD5 of its unpacked content, so it may be packed or not and may have
-any of the usual names. The files are read in place, from ``MNIST_ROOT`` or else from ``data`` beside
-the package. Nothing is unpacked on disk, and a download gets its name only once it is complete. So
+any of the usual names. The files are read in place, from ``MNIST_ROOT`` or else from ``data``
+beside the package. Nothing is unpacked on disk, and a download gets its name only once it is complete. So
 any number of processes may start at once, and one that is killed does no harm.
 """
 
@@ -84,6 +84,7 @@ def verified_files() -> dict[str, bytes]:
             "from the book's. The setup page says how to bring the files.",
             file=sys.stderr,
         )
+        return {}
     except OSError as error:
         raise DatasetError(
             f"{root} cannot hold the data ({error}). Let MNIST_ROOT name a folder that you can "
