@@ -9,8 +9,8 @@ from tutorial_lib import dataset
 
 def pytest_configure(config: pytest.Config) -> None:
     """With the sample the numbers differ from the stored ones, so that only running is checked."""
-    os.environ["MNIST_ROOT"] = str(dataset.mnist_root())  # kernels start in another folder
     try:
+        os.environ["MNIST_ROOT"] = str(dataset.mnist_root())  # kernels start in another folder
         sample = dataset.find_mnist() is None
     except dataset.DatasetError as error:
         raise pytest.UsageError(str(error)) from error

@@ -2,8 +2,8 @@
 
 A file is identified by the MD5 of its unpacked content, so it may be packed or not and may have
 any of the usual names. The files are read in place, from ``MNIST_ROOT`` or else from ``data``
-beside the package. Nothing is unpacked on disk, and a download gets its name only once it is complete. So
-any number of processes may start at once, and one that is killed does no harm.
+beside the package. Nothing is unpacked on disk, and a download gets its name only once it is
+complete. So any number of processes may start at once, and one that is killed does no harm.
 """
 
 import functools
