@@ -1,5 +1,7 @@
 """How the notebooks are compared: strictly on the full MNIST data set, not at all on the sample."""
 
+import os
+
 import pytest
 
 from tutorial_lib import dataset
@@ -8,6 +10,7 @@ from tutorial_lib import dataset
 def pytest_configure(config: pytest.Config) -> None:
     """With the sample the numbers differ from the stored ones, so that only running is checked."""
     try:
+        os.environ["MNIST_ROOT"] = str(dataset.mnist_root())  # kernels start in another folder
         sample = dataset.find_mnist() is None
     except dataset.DatasetError as error:
         raise pytest.UsageError(str(error)) from error

@@ -1,142 +1,97 @@
-"""The MNIST files, their normalization, and batches of them on the backend's device.
+"""The MNIST images and labels, their normalization, and batches of them on the backend's device.
 
-Chapter "The data set". torchvision downloads the files and parses them. They live in
-``MNIST_ROOT/MNIST/raw``; without ``MNIST_ROOT`` in ``data/`` beside the package. Where there are
-no files and no network, 5,000 digits that ship with the package stand in, loudly.
+Chapter "The data set". `mnist_files` finds, verifies and downloads the files. Where there are none
+and no network, 5,000 digits that ship with the package stand in, loudly.
 """
 
 import functools
-import hashlib
-import os
-import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from tutorial_lib.backend import xp
+from tutorial_lib.mnist_files import DatasetError, find_mnist, mnist_root, verified_files
+
+__all__ = [
+    "BATCH_SIZE",
+    "MEAN",
+    "STD",
+    "DatasetError",
+    "describe_dataset",
+    "find_mnist",
+    "get_loader",
+    "mnist_root",
+    "normalized",
+    "per_image_loader",
+    "raw",
+]
 
 BATCH_SIZE = 256
 MEAN, STD = 0.1307, 0.3081  # of all pixels of the training images, on a scale from 0 to 1
-
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
-# MD5 of the files once unpacked; torchvision knows those of the .gz files.
-UNPACKED_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-
-
-class DatasetError(RuntimeError):
-    """MNIST is there but cannot be used; the message names the file, the fault, the remedy."""
 
 
 def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
     """An iterator over batches (images, labels), in file order, the last partial batch dropped.
 
-    images: float32 (256, 784), normalized; labels: int64 (256,); both views of arrays on the
-    backend's device, prepared once per process. Raises DatasetError if the MNIST files are damaged.
+    images: float32 (256, 784), normalized; labels: int64 (256,), from 0 to 9. Both lie on the
+    backend's device and are copies: what you write into a batch changes that batch alone.
+    Raises TypeError if `train` is not a bool, DatasetError if the MNIST files cannot be used.
     """
     images, labels = normalized(train)
     starts = range(0, len(images) - BATCH_SIZE + 1, BATCH_SIZE)
-    return ((images[i : i + BATCH_SIZE], labels[i : i + BATCH_SIZE]) for i in starts)
+    batches = (slice(i, i + BATCH_SIZE) for i in starts)
+    return ((images[batch].copy(), labels[batch].copy()) for batch in batches)
 
 
-@functools.cache
+@functools.lru_cache(typed=True)  # typed: 1 is not True
 def normalized(train: bool, /) -> tuple[xp.ndarray, xp.ndarray]:
-    """One split on the backend's device: normalized images, float32 (n, 784), labels (n,)."""
+    """One split on the backend's device: normalized images, float32 (n, 784), labels, int64 (n,).
+
+    Each call returns the same two arrays, which all of the process shares: never write into them.
+    """
     pixels, labels = raw(train)
     images = xp.asarray(pixels).astype(xp.float32)
     images /= 255
     images -= MEAN
     images /= STD
-    return images, xp.asarray(labels)
+    return images, xp.array(labels)
 
 
-@functools.cache
+@functools.lru_cache(typed=True)
 def raw(train: bool, /) -> tuple[np.ndarray, np.ndarray]:
-    """One split as it is stored: pixels uint8 (n, 784), labels int64 (n,), NumPy arrays."""
-    root = find_mnist()
-    if root is None:
-        split = "train" if train else "test"
-        with np.load(SAMPLE) as sample:
-            return sample[f"{split}_images"], sample[f"{split}_labels"].astype(np.int64)
-    from torchvision import datasets
+    """One split as it is stored: pixels uint8 (n, 784), labels int64 (n,), read-only NumPy arrays.
 
-    split = datasets.MNIST(root, train=train)
-    return split.data.numpy().reshape(-1, 784), split.targets.numpy()
+    Raises TypeError if `train` is not a bool, DatasetError unless each image has a label in 0 … 9.
+    """
+    if not isinstance(train, bool):
+        raise TypeError(f"train must be True or False, not {train!r}")
+    split = "train" if train else "test"
+    if files := verified_files():
+        name = "train" if train else "t10k"
+        pixels = np.frombuffer(files[f"{name}-images-idx3-ubyte"], np.uint8, offset=16)
+        labels = np.frombuffer(files[f"{name}-labels-idx1-ubyte"], np.uint8, offset=8)
+    else:
+        with np.load(SAMPLE) as sample:
+            pixels, labels = sample[f"{split}_images"], sample[f"{split}_labels"]
+    pixels = pixels.reshape(-1, 784)
+    if labels.shape != pixels.shape[:1] or not np.isin(labels, range(10)).all():
+        raise DatasetError(
+            f"each of the {len(pixels):,} {split} images needs a label in 0 … 9: "
+            f"there are {labels.size:,} labels, with the values {np.unique(labels)}"
+        )
+    labels = labels.astype(np.int64)
+    pixels.flags.writeable = labels.flags.writeable = False
+    return pixels, labels
 
 
 def describe_dataset() -> str:
     """Which data set this process uses, in a few words."""
-    root = find_mnist()
     return (
         "MNIST, 60,000 + 10,000 images"
-        if root
+        if find_mnist()
         else "5,000-image MNIST sample (no MNIST files, no network)"
-    )
-
-
-def mnist_root() -> Path:
-    """The folder that holds, or gets, ``MNIST/raw``: `MNIST_ROOT`, else ``data`` at the root."""
-    return Path(os.environ.get("MNIST_ROOT") or Path(__file__).parent.parent / "data")
-
-
-@functools.cache
-def find_mnist() -> Path | None:
-    """The root of the full data set, checked, downloaded if need be; None: take the sample."""
-    root = mnist_root()
-    folder = root / "MNIST" / "raw"
-    from torchvision import datasets
-
-    for name, packed_md5 in datasets.MNIST.resources:
-        _check_file(folder / name, packed_md5)
-        _check_file(folder / name.removesuffix(".gz"), UNPACKED_MD5[name.removesuffix(".gz")])
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # seconds; else a network that swallows packets hangs us
-    try:
-        datasets.MNIST(root, download=True)
-    except (OSError, RuntimeError) as error:
-        cause = " ".join(str(error).split())
-        missing = [name for name in UNPACKED_MD5 if not list(folder.glob(f"{name}*"))]
-        if len(missing) < len(UNPACKED_MD5):
-            raise DatasetError(
-                f"{folder} holds part of MNIST, and the rest could not be had "
-                f"({', '.join(missing) or 'unpacking'}: {cause}). Run again with a network, or put "
-                "the four .gz files there, or empty the folder to use the sample."
-            ) from error
-        print(
-            f"WARNING: no MNIST files in {folder} and no way to download them ({cause}). Using the "
-            "5,000-image sample that ships with tutorial_lib: losses and accuracies will differ "
-            "from the book's. The setup page says how to bring the files.",
-            file=sys.stderr,
-        )
-        return None
-    finally:
-        socket.setdefaulttimeout(timeout)
-    return root
-
-
-def _check_file(path: Path, md5: str) -> None:
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found == md5:
-        return
-    from torchvision import datasets
-
-    known = dict(datasets.MNIST.resources) | UNPACKED_MD5
-    what = next(
-        (f"it is {other} under a wrong name" for other in known if known[other] == found),
-        f"its {len(content):,} bytes have MD5 {found}, MNIST's has {md5}",
-    )
-    raise DatasetError(
-        f"{path} is damaged, swapped or half downloaded: {what}. "
-        "Delete it and run again to download it anew."
     )
 
 

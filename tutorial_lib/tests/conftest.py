@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tutorial_lib import backend, dataset
+from tutorial_lib import backend, dataset, mnist_files
 from tutorial_lib.tests.browser import chromium
 
 # A busy machine draws slowly: no reason to fail.
@@ -38,8 +38,8 @@ def fresh_dataset(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no network in this test")
 
-    caches = (dataset.find_mnist, dataset.raw, dataset.normalized)
-    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
+    caches = (mnist_files.verified_files, dataset.raw, dataset.normalized)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     for cache in caches:
         cache.cache_clear()
     yield dataset
