@@ -2,9 +2,14 @@
 # make outputs: every notebook executed anew, in place, on a GPU if there is one.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
 
-PYTHON ?= python3
 CUDA ?= 12
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
+PYTHON ?= python3
 BIN := .venv/bin
+endif
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: book test lab outputs lint clean
@@ -33,14 +38,16 @@ clean:
 # What the pages need: the first section of requirements.txt.
 .venv/pages: requirements.txt pyproject.toml
 	$(PYTHON) -m venv --upgrade-deps .venv # older pips fail to resolve the CUDA 13 stack
-	sed '/^# To run/q' requirements.txt | $(INSTALL) -r /dev/stdin -e .
+	sed '/^# To run/q' requirements.txt > .venv/pages.txt
+	$(INSTALL) -r .venv/pages.txt -e .
 	touch $@
 
-# What running needs: all of it, in one stack of CUDA libraries.
+# What running needs: all of it; on Linux in one stack of CUDA libraries.
 .venv/cuda12: .venv/pages
 	$(INSTALL) -r requirements.txt -e .
 	touch $@
 
 .venv/cuda13: .venv/pages
-	sed '/^# CUDA 12/q' requirements.txt | $(INSTALL) -r /dev/stdin -e '.[cu13]'
+	sed '/^# CUDA 12/q' requirements.txt > .venv/tools.txt
+	$(INSTALL) -r .venv/tools.txt -e '.[cu13]'
 	touch $@

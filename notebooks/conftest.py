@@ -1,10 +1,18 @@
-"""How the notebooks are compared: strictly on the full MNIST data set, not at all on the sample."""
+"""How the notebooks are compared: strictly on the full MNIST data set, not at all on the sample.
+
+On the CPU their kernels start without any GPU library, as on a laptop that never had one.
+"""
+
+import os
+from collections.abc import Iterator
+from unittest.mock import patch
 
 import os
 
 import pytest
 
-from tutorial_lib import dataset
+from tutorial_lib import backend, dataset
+from tutorial_lib.tests.imports import GPU_LIBRARIES, without
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     if sample and hasattr(config.option, "nbval_lax"):
         config.option.nbval_lax = True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Before a notebook's first cell nbval starts the kernel, which inherits the environment."""
+    with patch.dict(os.environ, without(*GPU_LIBRARIES) if backend.name == "cpu" else {}):
+        return (yield)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

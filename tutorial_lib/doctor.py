@@ -64,4 +64,5 @@ def _check_stream() -> str:
         backend.random.seed(1234)
     except (ImportError, RuntimeError) as error:
         return f"cannot be drawn: {error}"
-    return "drawn from cuRAND's XORWOW stream"
+    computed = "on the GPU" if backend.name == "gpu" else "by NumPy, bit for bit"
+    return f"drawn from cuRAND's XORWOW stream, {computed}"

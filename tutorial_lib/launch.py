@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         (folder / "notebooks" / notebook.name).write_text(prepared(notebook, repository))
-    needed = requirements("ipykernel", "matplotlib", "nvmath", "torch")
+    needed = requirements("ipykernel", "matplotlib", "torch")
     (folder / "binder" / "requirements.txt").write_text("\n".join(needed) + "\n")
 
 

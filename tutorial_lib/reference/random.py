@@ -1,72 +1,115 @@
-"""CuPy's default random stream, without a GPU.
+"""CuPy's default random stream, without a GPU: it needs nothing but NumPy.
 
-`cupy.random` draws from cuRAND's XORWOW generator. libcurand holds the same generator for the
-host, and it needs neither a driver nor a GPU, so the numbers are equal bit for bit. Source:
-`cuRAND host API <https://docs.nvidia.com/cuda/curand/host-api-overview.html>`_
-and `cupy.random
+`cupy.random` draws from cuRAND's XORWOW generator in its default ordering. This module draws the
+same numbers, bit for bit. A generator holds five words and a counter. Each step makes a new word
+from the oldest and the newest one, advances the counter, and draws the sum of the two. cuRAND runs
+4,096 such generators from one seed, 2**67 steps apart, and takes one number of each in turn.
+
+Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003);
+cuRAND host API, `Ordering
+<https://docs.nvidia.com/cuda/curand/host-api-overview.html#generator-options>`_; `cupy.random
 <https://docs.cupy.dev/en/stable/reference/random.html>`_.
 """
 
-import ctypes
 import functools
+import hashlib
 import secrets
 
 import numpy as np
 
-XORWOW = 101  # CURAND_RNG_PSEUDO_XORWOW
+GENERATORS = 4096
+WORD = 2**32
 
 
-def _check(status: int, what: str) -> None:
-    if status:
-        raise RuntimeError(f"libcurand: {what} failed with curandStatus {status}")
+def _next_word(oldest: np.ndarray, newest: np.ndarray) -> np.ndarray:
+    mixed = oldest ^ (oldest >> 2)
+    return newest ^ (newest << 4) ^ mixed ^ (mixed << 1)
+
+
+def _to_bits(words: np.ndarray) -> np.ndarray:
+    """States, (n, 5) uint32, as zeros and ones, (n, 160) float32."""
+    return np.unpackbits(words.view(np.uint8), axis=1).astype(np.float32)
+
+
+def _to_words(bits: np.ndarray) -> np.ndarray:
+    """The inverse of `_to_bits`."""
+    return np.packbits(bits.astype(np.uint8), axis=1).view(np.uint32)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product of two matrices of zeros and ones, modulo 2; float32, for the sake of BLAS."""
+    return ((a @ b).astype(np.uint8) & 1).astype(np.float32)
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    missing = "libcurand, from which the reference draws CuPy's random numbers, was not found: "
-    remedy = "install nvidia-curand-cu12, which pip install 'nvmath-python[cu12]' brings"
-    try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{missing}{remedy}, with cuda-pathfinder, which finds it") from error
-    try:
-        return ctypes.CDLL(load_nvidia_dynamic_lib("curand").abs_path)
-    except (OSError, RuntimeError) as error:
-        raise ImportError(
-            f"{missing}{remedy} (with CUDA 13: nvidia-curand, 'nvmath-python[cu13]')"
-        ) from error
+def _jumps() -> list[np.ndarray]:
+    """Matrices (160, 160) that take a row of 160 bits on by 2**67, 2**68, …, 2**78 steps.
 
-
-@functools.cache
-def _generator() -> ctypes.c_void_p:
-    generator = ctypes.c_void_p()
-    _check(
-        _library().curandCreateGeneratorHost(ctypes.byref(generator), XORWOW),
-        "curandCreateGeneratorHost",
-    )
-    _start(generator, secrets.randbits(64))
-    return generator
-
-
-def _start(generator: ctypes.c_void_p, number: int) -> None:
-    library = _library()
-    _check(
-        library.curandSetPseudoRandomGeneratorSeed(generator, ctypes.c_ulonglong(number)),
-        "setting the seed",
-    )
-    _check(library.curandSetGeneratorOffset(generator, ctypes.c_ulonglong(0)), "setting the offset")
-
-
-def seed(seed: int) -> None:
-    """Start the stream again from `seed`, an integer in [0, 2**64).
-
-    Raises ValueError outside that range, TypeError for anything that is not an integer.
+    A step is linear in the bits, so row i of its matrix is what it makes of bit i alone.
     """
-    if not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed must be an integer, not {type(seed).__name__}")
-    if not 0 <= seed < 2**64:
+    words = _to_words(np.eye(160))
+    step = np.column_stack([words[:, 1:], _next_word(words[:, 0], words[:, 4])])
+    powers = [_to_bits(step)]
+    while 2 ** len(powers) < GENERATORS * 2**67:
+        powers.append(_product(powers[-1], powers[-1]))
+    return powers[67:]
+
+
+@functools.lru_cache(maxsize=16)
+def _start(seed: int) -> tuple[np.ndarray, int]:
+    """Where `seed` starts the generators: their words (5, 4096) and their common counter."""
+    low = 1099087573 * (seed % WORD ^ 0xAAD26B49)
+    high = 2591861531 * (seed // WORD ^ 0xF7DCEFDD)
+    first = (123456789 + low, 362436069 ^ low, 521288629 + high, 88675123 ^ high, 5783321 + low)
+    states = _to_bits(np.array([[word % WORD for word in first]], np.uint32))
+    for jump in _jumps():  # each doubles the generators
+        states = np.concatenate([states, _product(states, jump)])
+    return np.ascontiguousarray(_to_words(states).T), 6615241 + low + high
+
+
+class _Stream:
+    """The numbers that follow from a seed, in order, in pieces of any size."""
+
+    def seed(self, seed: int) -> None:
+        self.words, self.counter = _start(seed)
+        self.left = np.empty(0, np.uint32)  # of the last step, not yet handed out
+
+    def draw(self, count: int) -> np.ndarray:
+        """The next `count` numbers, uint32."""
+        steps = -(-(count - self.left.size) // GENERATORS)
+        words = np.concatenate([self.words, np.empty((steps, GENERATORS), np.uint32)])
+        for i in range(steps):
+            words[i + 5] = _next_word(words[i], words[i + 4])
+        counters = np.arange(1, steps + 1, dtype=np.uint32) * 362437 + self.counter % WORD
+        numbers = np.concatenate([self.left, (words[5:] + counters[:, None]).ravel()])
+        self.words = words[-5:].copy()
+        self.counter += 362437 * steps
+        self.left = numbers[count:].copy()
+        return numbers[:count]
+
+
+@functools.cache
+def _stream() -> _Stream:
+    stream = _Stream()
+    stream.seed(secrets.randbits(64))
+    return stream
+
+
+def seed(seed: int | np.ndarray | None = None) -> None:
+    """Start the stream again from `seed`, an integer in [0, 2**64), as `cupy.random.seed` does.
+
+    Like CuPy, takes the seed of an array from its MD5 sum, and draws one for None. Raises TypeError
+    for what NumPy does not take for an integer, as 2**64 and above, and ValueError below 0.
+    """
+    if seed is None:
+        seed = secrets.randbits(64)
+    elif isinstance(seed, np.ndarray):
+        seed = int(hashlib.md5(seed, usedforsecurity=False).hexdigest()[:16], 16)
+    elif np.asarray(seed).dtype.kind not in "biu" or np.ndim(seed):
+        raise TypeError(f"seed must be an integer in [0, 2**64), not {seed!r}")
+    elif seed < 0:
         raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
-    _start(_generator(), int(seed))
+    _stream().seed(int(seed))
 
 
 def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float) -> np.ndarray:
@@ -80,10 +123,8 @@ def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float
             "pass dtype=numpy.float32"
         )
     out = np.empty(() if size is None else size, np.float32)
-    if out.size:
-        address = out.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        status = _library().curandGenerateUniform(_generator(), address, ctypes.c_size_t(out.size))
-        _check(status, "curandGenerateUniform")
+    scale = np.float32(2**-32)
+    out.flat = _stream().draw(out.size).astype(np.float32) * scale + scale / 2
     out[out == 1] = 0  # cuRAND draws from (0, 1]; CuPy folds the 1 onto 0
     return out
 
@@ -99,8 +140,7 @@ def uniform(
     Computes ``low + u * (high - low)`` as CuPy's kernel does on the GPU: with a fused
     multiply-add, which rounds to float32 once. Raises TypeError for every dtype but float32.
     """
-    u = random_sample(size, dtype)
     low, high = np.float32(low), np.float32(high)
-    return (u * np.float64(high - low) + low).astype(
-        np.float32
-    )  # float64 holds the product exactly
+    u = random_sample(np.broadcast(low, high).shape if size is None else size, dtype)
+    u[...] = u * np.float64(high - low) + low  # float64 holds the product exactly
+    return u

@@ -1,6 +1,11 @@
-"""CuPy's stream without a GPU: against numbers that an H200 drew."""
+"""CuPy's stream in NumPy: against libcurand, CuPy, and numbers that an H200 drew."""
 
+import ctypes
+import time
+from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +15,38 @@ from hypothesis import strategies as st
 from tutorial_lib.reference import random
 
 H200 = Path(__file__).parent / "data" / "initial_weights_seed1234_hidden30.npz"
+SEEDS = [0, 1, 1234, 2**32 - 1, 2**32, 2**64 - 1]
+ONE = 7681983  # the first number of this seed is cuRAND's 1.0
+
+
+def draw(seed, sizes):
+    random.seed(seed)
+    return [random.random_sample(size, np.float32) for size in sizes]
+
+
+@pytest.fixture(scope="module")
+def curand():
+    """Draws from NVIDIA's libcurand, which has the generator for the host and needs no driver."""
+    pathfinder = pytest.importorskip("cuda.pathfinder")
+    try:
+        library = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("curand").abs_path)
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"no libcurand: {error}")
+    generator, xorwow = ctypes.c_void_p(), 101
+    assert library.curandCreateGeneratorHost(ctypes.byref(generator), xorwow) == 0
+
+    def draw_theirs(seed, sizes):
+        number, start = ctypes.c_ulonglong(seed), ctypes.c_ulonglong(0)
+        assert library.curandSetPseudoRandomGeneratorSeed(generator, number) == 0
+        assert library.curandSetGeneratorOffset(generator, start) == 0
+        parts = [np.empty(size, np.float32) for size in sizes]
+        for part in parts:
+            where, count = ctypes.c_void_p(part.ctypes.data), ctypes.c_size_t(part.size)
+            assert not part.size or library.curandGenerateUniform(generator, where, count) == 0
+        return parts
+
+    yield draw_theirs
+    library.curandDestroyGenerator(generator)
 
 
 def test_initial_weights_equal_the_h200_bit_for_bit():
@@ -21,47 +58,86 @@ def test_initial_weights_equal_the_h200_bit_for_bit():
             assert ours.tobytes() == drawn[name].tobytes(), name
 
 
-@given(st.lists(st.integers(0, 301), min_size=1, max_size=6), st.integers(0, 2**64 - 1))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_libcurand_draws_the_same_numbers_in_the_same_calls(curand, seed):
+    sizes = [1, 3, 4095, 4097, 5, 0, 4096, 12289, 77, 100_003]
+    for ours, theirs in zip(draw(seed, sizes), curand(seed, sizes)):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+# Few calls of up to three rows of the 4,096 generators, cut anywhere.
+SIZES = st.lists(st.integers(0, 3) | st.integers(4090, 4100) | st.integers(0, 12_300), max_size=5)
+ANY_SEED = st.sampled_from(SEEDS) | st.integers(0, 2**64 - 1)
+
+
+@given(SIZES, ANY_SEED)
+def test_libcurand_agrees_wherever_the_stream_is_cut(curand, sizes, seed):
+    for ours, theirs in zip(draw(seed, sizes), curand(seed, sizes)):
+        theirs[theirs == 1] = 0
+        assert ours.tobytes() == theirs.tobytes()
+
+
+@given(SIZES, ANY_SEED)
 def test_several_calls_draw_what_one_call_draws(sizes, seed):
-    random.seed(seed)
-    whole = random.random_sample(sum(sizes), np.float32)
-    random.seed(seed)
-    parts = [random.random_sample(size, np.float32) for size in sizes]
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
+    (whole,) = draw(seed, [sum(sizes)])
+    assert b"".join(part.tobytes() for part in draw(seed, sizes)) == whole.tobytes()
     assert ((whole >= 0) & (whole < 1)).all()
 
 
-def test_seeds_differ_and_shapes_follow_size():
+def test_a_drawn_one_becomes_zero():
+    """cuRAND draws from (0, 1], CuPy from [0, 1)."""
+    assert draw(ONE, [1])[0] == 0
+    random.seed(ONE)
+    assert random.uniform(3, 4, 1, np.float32) == 3
+
+
+def test_libcurand_draws_that_one(curand):
+    assert curand(ONE, [1])[0] == 1
+
+
+def test_millions_of_numbers_come_in_seconds():
+    start = time.perf_counter()
+    (numbers,) = draw(5, [6_400_000])
+    assert time.perf_counter() - start < 5
+    assert numbers.mean() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_shapes_follow_size():
     random.seed(1)
-    one = random.random_sample((3, 5), np.float32)
-    random.seed(2)
-    assert not np.array_equal(one, random.random_sample((3, 5), np.float32))
-    assert random.random_sample(None, np.float32).shape == ()
-    assert one.shape == (3, 5)
-    assert one.dtype == np.float32
+    assert random.random_sample((3, 5), np.float32).shape == (3, 5)
+    assert random.random_sample(4, dtype=np.float32).shape == (4,)
+    for alone in (random.random_sample(None, np.float32), random.uniform(dtype=np.float32)):
+        assert alone.shape == ()
+        assert alone.dtype == np.float32
+    assert random.uniform(0, [1, 2, 3], dtype=np.float32).shape == (3,)
+    with pytest.raises(ValueError, match="shape"):
+        random.uniform(0, [1, 2, 3], 2, dtype=np.float32)
 
 
-def test_a_drawn_one_becomes_zero(monkeypatch):
-    class AlwaysOne:
-        def curandGenerateUniform(self, generator, address, size):  # noqa: N802
-            for i in range(size.value):
-                address[i] = 1.0
-            return 0
-
-    monkeypatch.setattr(random, "_generator", lambda: None)
-    monkeypatch.setattr(random, "_library", AlwaysOne)
-    assert random.random_sample(4, np.float32).tolist() == [0, 0, 0, 0]
+def test_arrays_are_the_callers_own():
+    """Writing into what was drawn changes neither later numbers nor the same seed's."""
+    sizes = [3, 4093, 4096, 5]
+    expected = draw(8, sizes)
+    random.seed(8)
+    for size, numbers in zip(sizes, expected):
+        ours = random.random_sample(size, np.float32)
+        assert ours.tobytes() == numbers.tobytes()
+        ours[:] = 7
 
 
 def test_uniform_rounds_once():
     """CuPy's kernel multiplies and adds in one rounding; two roundings differ in these numbers."""
-    random.seed(1234)
-    u = random.random_sample(1000, np.float32)
+    (u,) = draw(1234, [1000])
     low, high = np.float32(-1 / 28), np.float32(1 / 28)
     random.seed(1234)
     ours = random.uniform(-1 / 28, 1 / 28, 1000, dtype=np.float32)
     assert (ours != u * (high - low) + low).any()
-    assert (ours == (u * np.float64(high - low) + np.float64(low)).astype(np.float32)).all()
+    width = Fraction(float(high - low))
+    exact = [Fraction(float(x)) * width + Fraction(float(low)) for x in u]
+    neighbors = [np.nextafter(ours, np.float32(end)) for end in (-1, 1)]
+    for i, value in enumerate(exact):
+        distance = abs(Fraction(float(ours[i])) - value)
+        assert all(distance <= abs(Fraction(float(n[i])) - value) for n in neighbors)
 
 
 @pytest.mark.parametrize(
@@ -73,31 +149,72 @@ def test_other_dtypes_are_refused(draw, dtype):
         draw(3, dtype)
 
 
-@pytest.mark.parametrize(
-    ("seed", "error"), [(-1, ValueError), (2**64, ValueError), (1.5, TypeError), ("1", TypeError)]
-)
-def test_bad_seeds(seed, error):
-    with pytest.raises(error, match="seed"):
+ACCEPTED = [
+    0,
+    5,
+    True,
+    2**63,
+    2**64 - 1,
+    np.int8(3),
+    np.uint64(2**64 - 1),
+    np.arange(4),
+    np.array(7),
+]
+REFUSED = [
+    (-1, ValueError),
+    (np.int8(-1), ValueError),
+    (2**64, TypeError),
+    (-(2**64), TypeError),
+    (1.0, TypeError),
+    (float("nan"), TypeError),
+    ("1", TypeError),
+    ([1, 2], TypeError),
+]
+
+
+@pytest.mark.parametrize(("seed", "error"), REFUSED)
+def test_bad_seeds_are_named_and_leave_the_stream_alone(seed, error):
+    random.seed(3)
+    with pytest.raises(error, match=r"seed must .* \[0, 2\*\*64\)"):
         random.seed(seed)
+    assert random.random_sample(9, np.float32).tobytes() == draw(3, [9])[0].tobytes()
 
 
-def test_missing_libcurand_names_its_package(monkeypatch):
-    def fail(name):
-        raise RuntimeError(f"no lib{name}")
+@pytest.fixture
+def cupy_seed(monkeypatch):
+    """CuPy's own `seed`, which is Python: returns what it hands to cuRAND."""
+    generator = pytest.importorskip("cupy.random._generator")
+    library = pytest.importorskip("cupy_backends.cuda.libs.curand")
+    handed = []
+    monkeypatch.setattr(
+        library, "setPseudoRandomGeneratorSeed", lambda _, seed: handed.append(seed)
+    )
+    monkeypatch.setattr(library, "setGeneratorOffset", lambda _, offset: None)
+    state = SimpleNamespace(_generator=0, _lock=nullcontext(), method=None)
 
-    monkeypatch.setattr("cuda.pathfinder.load_nvidia_dynamic_lib", fail)
-    random._library.cache_clear()
-    with pytest.raises(ImportError, match="nvidia-curand-cu12"):
-        random._library()
-    random._library.cache_clear()
+    def seed(number):
+        generator.RandomState.seed(state, number)
+        return handed.pop()
+
+    return seed
 
 
-def test_a_failing_call_is_an_error(monkeypatch):
-    class Broken:
-        def curandGenerateUniform(self, *args):  # noqa: N802
-            return 102
+@pytest.mark.parametrize("seed", ACCEPTED, ids=repr)
+def test_a_seed_means_what_it_means_to_cupy(cupy_seed, seed):
+    assert draw(seed, [5])[0].tobytes() == draw(cupy_seed(seed), [5])[0].tobytes()
 
-    random.seed(0)
-    monkeypatch.setattr(random, "_library", Broken)
-    with pytest.raises(RuntimeError, match="curandStatus 102"):
-        random.random_sample(3, np.float32)
+
+@pytest.mark.parametrize(("seed", "error"), REFUSED)
+def test_cupy_refuses_the_same_seeds(cupy_seed, seed, error):
+    with pytest.raises(error):
+        cupy_seed(seed)
+
+
+def test_without_a_seed_each_process_draws_its_own_numbers():
+    random._stream.cache_clear()  # as a new process finds it
+    one = random.random_sample(9, np.float32)
+    random._stream.cache_clear()
+    two = random.random_sample(9, np.float32)
+    random.seed()
+    three = random.random_sample(9, np.float32)
+    assert len({one.tobytes(), two.tobytes(), three.tobytes()}) == 3

@@ -70,7 +70,6 @@ STACK = {
     "nvmath.linalg.advanced.MatmulEpilog",
     "nvmath.linalg.advanced.MatmulOptions",
     "nvmath.linalg.advanced.matmul",
-    "cuda.pathfinder.load_nvidia_dynamic_lib",
 }
 
 
