@@ -3,6 +3,7 @@
 from tutorial_lib import kernels
 from tutorial_lib.backend import xp
 from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.inplace import MnistNetInPlace
 
 MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at once
@@ -11,7 +12,8 @@ MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at on
 class MnistNetOneKernel(MnistNetInPlace):
     """The network for narrow hidden layers: its weights stay on the chip for a whole epoch.
 
-    Raises ValueError for more than 512 hidden units, or other than 784 inputs and 10 outputs.
+    Raises ValueError for more than 512 hidden units, or other than 784 inputs and 10 outputs, and
+    RuntimeError on a GPU that cannot run the kernel.
     """
 
     def __init__(
@@ -22,6 +24,7 @@ class MnistNetOneKernel(MnistNetInPlace):
                 f"the kernel is written for 784-H-10 with H up to {MAX_HIDDEN}, "
                 f"not {num_inputs}-{num_hidden}-{num_outputs}: take MnistNetMerged"
             )
+        require("epoch", num_hidden)
         super().__init__(num_inputs, num_hidden, num_outputs, seed=seed)
 
     def epoch(
