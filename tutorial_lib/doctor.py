@@ -74,7 +74,8 @@ def _networks(device: Device | None) -> list[str]:
             rows[network] = ", ".join(needs(kernel, 30)) + " (for 30 hidden units)"
     else:
         capability = "compute capability {}.{}".format(*device.capability)
-        heading = f"{device.name}, {capability}, {device.shared // 1024} KB of shared memory a block"
+        shared = f"{device.shared // 1024} KB of shared memory for a block"
+        heading = f"{device.name}: {capability}, {shared}"
         no_tf32 = f"no: needs a GPU {tf32}"
         rows = {"other networks": "yes", "TF32": "yes" if device.capability >= TF32 else no_tf32}
         for kernel, (_, network) in KERNELS.items():

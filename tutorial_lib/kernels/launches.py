@@ -49,9 +49,8 @@ def epoch(hidden: int) -> Launch:
     groups = -(-hidden // units)
     constants = {"HIDDEN": hidden, "UNITS": units, "CLUSTER": cluster, "FEATURES": features}
     dynamic = shared_bytes(units, cluster, features)
-    return Launch(
-        "epoch", 256, cluster, groups, groups, dynamic, constants=tuple(constants.items())
-    )
+    compiled_with = tuple(constants.items())
+    return Launch("epoch", 256, cluster, groups, groups, dynamic, constants=compiled_with)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:

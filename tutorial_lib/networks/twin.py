@@ -11,9 +11,9 @@ class MnistNetTwin(MnistNetNaive):
     def epoch(
         self, images: xp.ndarray, labels: xp.ndarray, *, learning_rate: float = 0.1
     ) -> xp.ndarray:
-        """Train on all full batches of 256, in place; images (N, 784), labels (N,), losses (steps,).
+        """Train on all full batches of 256 images, in place; images (N, 784), labels (N,).
 
-        Raises TypeError or ValueError for images that do not fit.
+        Returns the losses, (steps,). Raises TypeError or ValueError for images that do not fit.
         """
         images = to_numpy(self._check_images(images))
         parameters = tuple(to_numpy(parameter) for parameter in self.parameters)
