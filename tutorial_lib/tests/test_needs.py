@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 from tutorial_lib import backend, doctor
 from tutorial_lib.backend import to_numpy, xp
-from tutorial_lib.dataset import normalized
+from tutorial_lib.dataset import BATCH_SIZE, normalized
 from tutorial_lib.kernels import cuda, launches, needs
 from tutorial_lib.kernels.needs import Device, problem
 from tutorial_lib.networks import twin
@@ -132,6 +132,13 @@ def test_the_memory_that_a_kernel_declares_is_what_its_launch_says(launch):
 )
 def test_a_refusal_is_one_sentence_with_the_remedy(kernel, hidden, gpu, sentence):
     assert problem(kernel, hidden, gpu) == sentence
+
+
+def test_what_is_asked_about_is_the_launch_for_a_batch_of_the_book():
+    for hidden in (30, 8192):
+        asked = needs.KERNELS["output_layer"][0](hidden)
+        assert asked == launches.output_layer(hidden, BATCH_SIZE)
+        assert (asked.clusters, asked.cluster, asked.blocks) == (16, 8, 128)
 
 
 def test_a_gpu_without_clusters_is_not_asked_about_them():
