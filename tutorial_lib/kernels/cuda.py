@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib.backend import xp
+from tutorial_lib.kernels import launches
+from tutorial_lib.kernels.launches import BATCH, Launch
 
 FOLDER = Path(__file__).parent
-IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
-BATCH = 256  # of epoch.cu
 NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 
@@ -29,6 +29,16 @@ def _kernel(name: str, function: str, **constants: int) -> Any:
     return _module(name, **constants).get_function(function)
 
 
+def _prepared(launch: Launch, **constants: int) -> Any:
+    """The compiled kernel, allowed the memory and the clusters of that launch."""
+    kernel = _kernel(launch.kernel, launch.kernel, **dict(launch.constants), **constants)
+    kernel.max_dynamic_shared_size_bytes = launch.dynamic
+    if launch.cluster > 8:  # more than every GPU with clusters allows
+        attribute = NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, attribute, 1)
+    return kernel
+
+
 def loss_and_gradient(
     logits: xp.ndarray, labels: xp.ndarray, gradient: xp.ndarray, loss: xp.ndarray
 ) -> None:
@@ -42,17 +52,14 @@ def output_layer(
 ) -> tuple[xp.ndarray, tuple[xp.ndarray, xp.ndarray]]:
     """One launch for all that a step does at the output layer."""
     n, hidden = before_relu.shape
-    clusters = -(-n // IMAGES)
-    slice_ = -(-hidden // (32 * CLUSTER)) * 32
+    launch = launches.output_layer(hidden, n)
     grad_hidden = xp.empty_like(before_relu)
-    partial = xp.empty((clusters, 11, hidden), xp.float32)
-    partial_small = xp.empty((clusters, 11), xp.float32)
-    shared = 4 * (10 + IMAGES) * (slice_ + 2)
+    partial = xp.empty((launch.clusters, 11, hidden), xp.float32)
+    partial_small = xp.empty((launch.clusters, 11), xp.float32)
     arrays = before_relu, wo, bo, labels, grad_hidden, partial, partial_small
     arguments = *arrays, np.int32(n), np.int32(hidden)
-    kernel = _kernel("output_layer", "output_layer")
-    kernel.max_dynamic_shared_size_bytes = shared
-    kernel((clusters * CLUSTER,), (512,), arguments, shared_mem=shared)
+    kernel = _prepared(launch)
+    kernel((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.dynamic)
     return grad_hidden, (partial, partial_small)
 
 
@@ -101,44 +108,41 @@ def _launch_epoch(
     learning_rate: float,
     *profile: xp.ndarray,
 ) -> xp.ndarray:
-    hidden, steps = len(parameters[0]), len(images) // BATCH
-    units, cluster, features = cut(hidden)
-    groups = -(-hidden // units)
-    shared = shared_bytes(units, cluster, features)
-    constants = {"HIDDEN": hidden, "UNITS": units, "CLUSTER": cluster, "FEATURES": features}
-    if profile:
-        constants["PROFILE"] = 1
-    kernel = _kernel("epoch", "epoch", **constants)
-    kernel.max_dynamic_shared_size_bytes = shared
-    if cluster > 8:  # more than every GPU with clusters allows
-        attribute = NON_PORTABLE_CLUSTER_SIZE_ALLOWED
-        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, attribute, 1)
+    steps, launch = len(images) // BATCH, launches.epoch(len(parameters[0]))
+    kernel = _prepared(launch, **({"PROFILE": 1} if profile else {})).kernel
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
         images = images.copy()
-    losses = xp.empty((steps, cluster), xp.float32)
-    partial_logits = xp.empty((2, groups, BATCH, 10), xp.float32)
-    arrived = xp.zeros(cluster, xp.uint32)
-    # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
+    losses = xp.empty((steps, launch.cluster), xp.float32)
+    partial_logits = xp.empty((2, launch.clusters, BATCH, 10), xp.float32)
+    arrived = xp.zeros(launch.cluster, xp.uint32)
     arrays = images, labels, *parameters, losses, partial_logits, arrived
     arguments = *arrays, np.int32(steps), np.float32(learning_rate), *profile
-    launch = kernel.kernel
-    launch((groups * cluster,), (256,), arguments, shared, enable_cooperative_groups=True)
+    grid, block = (launch.blocks,), (launch.threads,)
+    # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
+    kernel(grid, block, arguments, launch.dynamic, enable_cooperative_groups=True)
     return losses.sum(axis=1)
 
 
-def cut(hidden: int) -> tuple[int, int, int]:
-    """How epoch.cu cuts the hidden layer: units of a cluster, its blocks, features of a block.
+def describe() -> tuple[str, tuple[int, int], int]:
+    """The current GPU: name, compute capability, bytes of shared memory that a block may have."""
+    device = xp.cuda.Device()
+    name = xp.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
+    major, minor = device.compute_capability[:-1], device.compute_capability[-1]
+    return name, (int(major), int(minor)), device.attributes["MaxSharedMemoryPerBlockOptin"]
 
-    A narrow network has blocks to spare: a larger cluster gives each of them less to do. An H200
-    runs 15 clusters of 8 such blocks at once, or 7 of 16.
-    """
-    return (32, 16, 56) if hidden <= 128 else (40, 8, 104)
 
+def clusters_at_once(launch: Launch) -> int:
+    """How many clusters of that launch the current GPU runs at the same time, by its own word."""
+    from cuda.bindings import driver  # comes with nvmath-python; CuPy does not ask this
 
-def shared_bytes(units: int, cluster: int, features: int) -> int:
-    """The size of `Shared` in epoch.cu."""
-    share = BATCH // cluster
-    floats = (BATCH + units) * (features + 4) + units * (2 * BATCH + 16)
-    floats += (2 * units + 1) * (share + 1) + 10 * (units + 4) + share * 12
-    floats += 10 * (units + 1) + 256 // units * units + share * 10 + units + 10
-    return 4 * floats
+    config = driver.CUlaunchConfig()
+    config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
+    config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
+    config.sharedMemBytes = launch.dynamic
+    function = driver.CUfunction(_prepared(launch).kernel.ptr)
+    error, count = driver.cuOccupancyMaxActiveClusters(function, config)
+    if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
+        return 0
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"the driver does not say how many clusters run at once: {error.name}")
+    return count

@@ -5,6 +5,7 @@ from typing import Any
 from tutorial_lib import kernels
 from tutorial_lib.backend import MatmulEpilog, xp
 from tutorial_lib.capture import Branch
+from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.tuned import MnistNetTuned
 
 MAX_HIDDEN = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
@@ -13,8 +14,8 @@ MAX_HIDDEN = 17_152  # an eighth of it, for 16 images, fills a block's shared me
 class MnistNetMerged(MnistNetTuned):
     """The two large matmuls stay nvmath's; all that touches the output layer is one kernel.
 
-    Raises ValueError for more than 17,152 hidden units, or other than 10 outputs. `options` are
-    those of `MnistNetUnchecked`.
+    Raises ValueError for more than 17,152 hidden units, or other than 10 outputs, and RuntimeError
+    on a GPU that cannot run the kernel. `options` are those of `MnistNetUnchecked`.
     """
 
     def __init__(self, num_inputs: int, num_hidden: int, num_outputs: int, **options: Any) -> None:
@@ -23,6 +24,7 @@ class MnistNetMerged(MnistNetTuned):
                 f"the kernel of the output layer takes at most {MAX_HIDDEN:,} hidden units, "
                 f"not {num_hidden:,}: take MnistNetTuned"
             )
+        require("output_layer", num_hidden)
         super().__init__(num_inputs, num_hidden, num_outputs, **options)
 
     def step(

@@ -5,6 +5,7 @@ from typing import Any
 from tutorial_lib import kernels
 from tutorial_lib.backend import xp
 from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.captured import place
 from tutorial_lib.networks.inplace import MnistNetInPlace
 
@@ -16,7 +17,7 @@ class MnistNetOneKernel(MnistNetInPlace):
 
     As in `MnistNetCaptured`, labels are looked at when an epoch first gets an array, and those that
     are written into it later are left to the kernel. Raises ValueError for more than 512 hidden
-    units, or other than 784 inputs and 10 outputs.
+    units, or other than 784 inputs and 10 outputs, RuntimeError on a GPU that cannot run it.
     """
 
     _checked: tuple | None = None  # the place of the arrays that were looked at
@@ -29,6 +30,7 @@ class MnistNetOneKernel(MnistNetInPlace):
                 f"the kernel is written for 784-H-10 with H up to {MAX_HIDDEN}, "
                 f"not {num_inputs}-{num_hidden}-{num_outputs}: take MnistNetMerged"
             )
+        require("epoch", num_hidden)
         super().__init__(num_inputs, num_hidden, num_outputs, seed=seed)
 
     def _options(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The CUDA kernels, without a GPU: run by an emulator on the CPU, and compiled for a real one."""
+"""The CUDA kernels, without a GPU: run by an emulator on the CPU."""
 
 import ctypes
 import shutil
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib.kernels import cuda
+from tutorial_lib.kernels.launches import cut, shared_bytes
 from tutorial_lib.networks.one_kernel import MAX_HIDDEN
 from tutorial_lib.reference import kernels as reference
 
@@ -250,33 +251,14 @@ def test_what_is_not_a_number_is_not_hidden(emulate):
 @needs_compiler
 @pytest.mark.parametrize("constants", [NARROW, WIDE], ids=["narrow", "wide"])
 def test_the_shared_memory_asked_for_is_what_the_kernel_lays_out(emulate, constants):
-    asked = cuda.shared_bytes(*(constants[name] for name in ("UNITS", "CLUSTER", "FEATURES")))
+    asked = shared_bytes(*(constants[name] for name in ("UNITS", "CLUSTER", "FEATURES")))
     assert emulate("epoch", **constants)("shared_bytes") == asked
     assert asked <= 227 * 1024  # of a block on Hopper
 
 
 def test_every_cut_covers_the_network_and_fits_on_an_h200():
     for hidden in range(1, MAX_HIDDEN + 1):
-        units, cluster, features = cuda.cut(hidden)
+        units, cluster, features = cut(hidden)
         assert units % 8 == features % 8 == 256 % cluster == 0
         assert cluster * features >= 784
         assert -(-hidden // units) <= {8: 15, 16: 7}[cluster]
-
-
-@pytest.mark.parametrize(
-    ("name", "constants"),
-    [("loss", {}), ("output_layer", {}), ("epoch", NARROW), ("epoch", WIDE | {"PROFILE": 1})],
-    ids=["loss", "output_layer", "epoch", "epoch, profiled"],
-)
-def test_the_kernels_compile_for_a_hopper_gpu(name, constants):
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
-    code = "".join((KERNELS / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
-    error, program = nvrtc.nvrtcCreateProgram(code.encode(), b"kernel", 0, [], [])
-    assert not error.value
-    options = ["--gpu-architecture=sm_90", "--std=c++17"]
-    options = [o.encode() for o in [*options, *(f"-D{k}={v}" for k, v in constants.items())]]
-    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
-    _, size = nvrtc.nvrtcGetProgramLogSize(program)
-    log = b" " * size
-    nvrtc.nvrtcGetProgramLog(program, log)
-    assert not error.value, log.decode()

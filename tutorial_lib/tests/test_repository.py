@@ -22,8 +22,8 @@ LEVELS = [
     {"reference", "results", "show", "mnist_files"},
     {"backend"},
     {"dataset", "functions", "gradcheck", "atlas", "kernels", "capture"},
-    {"networks", "doctor"},
-    {"training", "plotting"},
+    {"networks"},
+    {"training", "plotting", "doctor"},
     {"benchmarks", "outputs", "widgets", "launch", "__init__"},
     {"distributed"},
     {"__main__"},
@@ -61,6 +61,7 @@ def imports(path):
 
 # What may be had from the CUDA libraries: names that the CUDA 12 and the CUDA 13 stack share.
 STACK = {
+    "cuda.bindings.driver",
     "cupy",
     "cupy.random",
     "nvmath",

@@ -1,0 +1,82 @@
+"""Whether a GPU can run the large kernels: what they need, compared with what the GPU says it has.
+
+The small kernel of the loss runs on every GPU that CUDA supports, and is not spoken of here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tutorial_lib import backend
+from tutorial_lib.kernels import cuda, launches
+from tutorial_lib.kernels.launches import Launch
+
+# Each kernel's launch for a number of hidden units, and the network that is built on it.
+KERNELS: dict[str, tuple[Callable[[int], Launch], str]] = {
+    "output_layer": (launches.output_layer, "MnistNetMerged"),
+    "epoch": (launches.epoch, "MnistNetOneKernel"),
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a GPU says of itself."""
+
+    name: str
+    capability: tuple[int, int]  # compute capability
+    shared: int  # bytes of shared memory that a block may have
+    clusters: Callable[[Launch], int]  # how many clusters of a launch it runs at once
+
+
+def this_device() -> Device | None:
+    """The current GPU; None on the CPU backend."""
+    return None if backend.name == "cpu" else Device(*cuda.describe(), cuda.clusters_at_once)
+
+
+def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
+    """What a GPU must have for the kernel with that many hidden units, in words to follow "GPU".
+
+    First its compute capability, then its memory, then its clusters.
+    """
+    launch = KERNELS[kernel][0](hidden)
+    clusters = f"{launch.at_once} cluster{'s' * (launch.at_once > 1)}"
+    return (
+        "of compute capability {}.{} or higher".format(*launch.capability),
+        f"with {-(-launch.shared // 1024)} KB of shared memory in a block",
+        f"that runs {clusters} of {launch.cluster} blocks at once",
+    )
+
+
+def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
+    """What keeps the kernel from running with that many hidden units, and the remedy.
+
+    In one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes.
+    `kernel` is one of `KERNELS`, `device` by default the current GPU.
+    """
+    device = device or this_device()
+    if device is None:
+        return ""
+    launch_of, network = KERNELS[kernel]
+    launch = launch_of(hidden)
+    capability, memory, clusters = needs(kernel, hidden)
+    if device.capability < launch.capability:
+        need, found = capability, "is of {}.{}".format(*device.capability)
+    elif device.shared < launch.shared:
+        need, found = memory, f"has {device.shared // 1024} KB"
+        fitting = [h for h in range(1, hidden) if launch_of(h).shared <= device.shared]
+        found += f", enough for {fitting[-1]:,} hidden units" if fitting else ""
+    elif (count := device.clusters(launch)) < launch.at_once:
+        need, found = clusters, f"runs {count}"
+    else:
+        return ""
+    merged = kernel == "epoch" and not problem("output_layer", hidden, device)
+    remedy = "MnistNetMerged" if merged else "MnistNetTuned"
+    return (
+        f"{network} with {hidden:,} hidden units needs a GPU {need}; "
+        f"this one, {device.name}, {found}: take {remedy}"
+    )
+
+
+def require(kernel: str, hidden: int) -> None:
+    """Raises RuntimeError, with the sentence of `problem`, where this GPU cannot run the kernel."""
+    if text := problem(kernel, hidden):
+        raise RuntimeError(text)
