@@ -79,7 +79,8 @@ def plot_class_shares(labels: Mapping[str, np.ndarray]) -> None:
         shares = 100 * np.bincount(to_numpy(values), minlength=10) / len(values)
         axis.bar(np.arange(10) + (i + 0.5) * width - 0.4, shares, width, color=color, label=name)
     axis.axhline(10, color="black", linewidth=0.8, linestyle="--")
-    axis.set(xlabel="digit", ylabel="share in %", xticks=range(10), ylim=(0, 14))
+    axis.set(xlabel="digit", ylabel="share in %", xticks=range(10))
+    axis.set_ylim(0, max(14, axis.get_ylim()[1]))
     axis.legend(loc="upper right", ncols=len(labels), frameon=False)
     plt.tight_layout()
 
