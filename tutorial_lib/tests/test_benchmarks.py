@@ -494,6 +494,51 @@ def test_the_record_table():
     assert "Failed: ours at 8192 float32 (a / b)." in notes
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        *((1234.5, "1,234"), (100, "100"), (99.94, "99.9"), (10, "10.0")),
+        *((9.994, "9.99"), (0.011, "0.01")),
+    ],
+)
+def test_times_have_about_three_digits(milliseconds, text):
+    found = fake_record()
+    found["contestants"] = found["contestants"][:1]
+    found["contestants"][0]["widths"]["30"]["wall"]["median"] = milliseconds
+    assert f"| naive | **{text}** | –" in table.table(found)
+
+
+def test_the_table_of_the_first_look_marks_what_was_measured_earlier():
+    look = fake_record() | {"statistic": "x", "what": "A look", "not_measured": ["a", "b"]}
+    look["contestants"][0]["widths"]["30"]["measured"] = "earlier"
+    look["contestants"][1]["widths"]["30"]["measured"] = "now"
+    lines = table.table(look).splitlines()
+    assert lines[2] == "| naive | 191* | – | – | – |"
+    assert lines[3] == "| ours | **2.35** | failed | – | – |"
+    assert table.notes(look) == (
+        "A look. Median of the runs, 234 steps an epoch; one H200; Python 3.12, CuPy 14.2; "
+        "2030-01-02. With a star: measured earlier, in another run. Not measured yet: a, b."
+    )
+
+
+def test_a_missing_half_of_the_markers_is_noticed():
+    for text in (f"{table.BEGIN}\nx", f"x\n{table.END}"):
+        with pytest.raises(ValueError, match="lacks the marker"):
+            table.with_record(text, fake_record())
+
+
+def test_the_machine_of_a_record(monkeypatch, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nmodel name\t: Fast, 2 GHz\nmodel name\t: Other\n")
+    monkeypatch.setattr(record, "Path", lambda path: cpuinfo)
+    monkeypatch.setattr(record.os, "cpu_count", lambda: 3)
+    assert record.machine() == "Fast, 2 GHz, 3 cores"
+    for gone in (cpuinfo.write_text, lambda text: cpuinfo.unlink()):
+        gone("flags : x")
+        monkeypatch.setattr(record.platform, "processor", lambda: "arm")
+        assert record.machine() == "arm, 3 cores"
+
+
 def test_the_table_goes_between_its_markers_and_nowhere_else():
     readme = f"# A\n<!-- other -->\nx\n<!-- end -->\n{table.BEGIN}\nold\n{table.END}\nrest\n"
     once = table.with_record(readme, fake_record())

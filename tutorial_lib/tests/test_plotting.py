@@ -138,6 +138,7 @@ def test_a_histogram_shows_shares():
         np.testing.assert_allclose(data.edges, edges)
         assert axis.get_yscale() == "log"
     assert (first.get_xlabel(), second.get_xlabel(), first.get_ylabel()) == ("a", "b", "share")
+    assert first.get_ylim() == second.get_ylim()
     plotting.plot_histograms({"a": xp.arange(128)})
     np.testing.assert_allclose(panels()[0].patches[0].get_data().values, np.full(64, 1 / 64))
 
@@ -153,6 +154,7 @@ def test_class_shares_are_percentages_side_by_side():
     assert a[0].get_width() == pytest.approx(0.4)
     assert lines(axis)[0][2] == [10, 10]
     assert ticks(axis)[0] == list("0123456789")
+    assert axis.get_ylim()[0] == 0
     assert axis.get_ylim()[1] >= 100
     assert legend(axis) == ["a", "b"]
 
@@ -195,6 +197,8 @@ def test_digits_are_drawn_in_rows_under_their_titles():
     assert not any(axis.axison for axis in axes)
     plotting.plot_digits(xp.asarray(IMAGES), "ab")
     assert len(panels()) == 10
+    plotting.plot_digits(xp.asarray(IMAGES), "a", columns=1)
+    assert len(panels()) == 1
 
 
 class Answers:
@@ -291,6 +295,7 @@ def test_a_digit_as_a_square_and_as_a_line():
     np.testing.assert_array_equal(square.images[0].get_array(), IMAGES[0].reshape(28, 28))
     np.testing.assert_array_equal(line.images[0].get_array(), IMAGES[:1])
     np.testing.assert_array_equal(part.images[0].get_array(), IMAGES[:1, 56:112])
+    assert square.images[0].get_extent() == [0, 28, 28, 0]
     assert line.images[0].get_extent() == [0, 784, 1, 0]
     assert part.images[0].get_extent() == [56, 112, 1, 0]
     assert part.images[0].get_clim() == line.images[0].get_clim() == (0, 783)
@@ -690,6 +695,10 @@ def test_points_under_the_roof():
     assert (x[0], x[-1]) == (1, pytest.approx(300))
     np.testing.assert_allclose(roof, np.minimum(60, 4 * np.array(x)))
     assert [(x, y) for _, x, y in found] == [([10], [3]), ([2], [1]), ([40], [60])]
+    for (place, height), text in words(axis).items():  # just above its part of the roof
+        assert 1 < height / min(60, 4 * place) < 1.5
+        assert text == ("peak of the memory" if place < 15 else "peak of the arithmetic")
+    assert len(words(axis)) == 2
     hidden, output, wide = axis.lines[1:]
     assert hidden.get_marker() == wide.get_marker() != output.get_marker()
     assert hidden.get_color() == output.get_color() == BLUE
