@@ -3,11 +3,12 @@
 In order, each in a fresh kernel, on whichever backend is there. `make outputs` calls it.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
 
-from tutorial_lib.dataset import find_mnist
+from tutorial_lib.dataset import DatasetError, find_mnist
 from tutorial_lib.doctor import describe_backend
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -46,12 +47,29 @@ def _merged(outputs: list) -> list:
     return merged
 
 
+def _notebook(name: str) -> Path:
+    import nbformat
+
+    try:
+        nbformat.read(name, as_version=4)
+    except Exception as error:  # whatever nbformat meets in a file that is none
+        why = " ".join(str(error).split())[:200]
+        raise argparse.ArgumentTypeError(f"{name} is not a readable notebook: {why}") from error
+    return Path(name)
+
+
 def main(arguments: list[str]) -> None:
     """Execute the named notebooks, or all of them; refuses where only the sample is to be had."""
-    if find_mnist() is None:
-        sys.exit("stored outputs must come from the full MNIST data set: see the setup page")
+    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.outputs", description=__doc__)
+    parser.add_argument("notebooks", nargs="*", type=_notebook, metavar="notebook")
+    paths = parser.parse_args(arguments).notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
+    try:
+        if find_mnist() is None:
+            parser.error("stored outputs must come from the full MNIST: see the setup page")
+    except DatasetError as error:
+        parser.error(str(error))
     print(describe_backend())
-    for path in [Path(name) for name in arguments] or sorted(NOTEBOOKS.glob("*.ipynb")):
+    for path in paths:
         start = time.perf_counter()
         execute(path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)

@@ -1,7 +1,7 @@
 """What is compared: contestants that train the same epoch, each in its own way."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,7 @@ FLOAT32, TF32 = "float32", "tf32"
 
 
 class Absent(Exception):
-    """This contestant cannot take part here; the message says why."""
+    """A contestant or a measurement cannot be had, here or as asked for; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,18 @@ class Entry:
     def key(self) -> str:
         """Name and arithmetic, for example ``captured epoch, tf32``."""
         return f"{self.name}, {self.arithmetic}"
+
+
+def chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
+    """Those of the names that contain one of the parts `only`; without parts, all of them.
+
+    Raises Absent for a part that is in no name.
+    """
+    names = list(names)
+    for part in only:
+        if not any(part in name for name in names):
+            raise Absent(f"no name contains {part!r}; the names are: {'; '.join(names)}")
+    return [name for name in names if not only or any(part in name for part in only)]
 
 
 def entries(

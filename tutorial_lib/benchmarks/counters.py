@@ -12,7 +12,9 @@ from typing import Any
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks import record
+from tutorial_lib.benchmarks.contestant import Absent
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, normalized
+from tutorial_lib.networks.one_kernel import MAX_HIDDEN
 
 WIDTHS = (30, 512, 8192)
 NETWORKS = {
@@ -45,12 +47,13 @@ def run(*, widths: Sequence[int] = WIDTHS) -> dict[str, Any]:
     """Profile, print, and write ``book/results/counters.json``.
 
     Times are those under the profiler, at the clock that the GPU happens to have: compare kernels
-    with each other, not with the ladder. Raises RuntimeError without a GPU or without `ncu`.
+    with each other, not with the ladder. Raises Absent without a GPU, without `ncu`, or if `ncu`
+    fails, as it does for a user who may not read the counters.
     """
     if backend.name != "gpu":
-        raise RuntimeError("hardware counters are those of a GPU, and here is none")
+        raise Absent("hardware counters are those of a GPU, and here is none")
     if not shutil.which("ncu"):
-        raise RuntimeError("ncu is not on the PATH: it comes with NVIDIA's Nsight Compute")
+        raise Absent("ncu is not on the PATH: it comes with NVIDIA's Nsight Compute")
     content: dict[str, Any] = {
         "what": "hardware counters of each kernel of a step, and of the one kernel",
         "machine": record.device(),
@@ -60,7 +63,7 @@ def run(*, widths: Sequence[int] = WIDTHS) -> dict[str, Any]:
     }
     for name in NETWORKS:
         for width in widths:
-            if name == "one kernel" and width > 512:
+            if name == "one kernel" and width > MAX_HIDDEN:
                 continue
             kernels = profile(name, width)
             content["networks"].setdefault(name, {})[str(width)] = kernels
@@ -79,18 +82,18 @@ def profile(name: str, width: int) -> list[dict[str, Any]]:
     command += [sys.executable, "-m", __name__, name, str(width)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        raise RuntimeError(f"ncu failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise Absent(f"ncu failed: {(done.stderr or done.stdout).strip()[-500:]}")
     return parse(done.stdout)
 
 
 def parse(output: str) -> list[dict[str, Any]]:
     """The kernels in what ``ncu --csv --page raw`` prints: names, and the counters of `METRICS`.
 
-    Raises ValueError if there is no table in it.
+    Raises Absent if there is no table in it.
     """
     lines = [line for line in output.splitlines() if line.startswith('"')]
     if len(lines) < 2:
-        raise ValueError(f"ncu printed no table: {output.strip()[-300:]!r}")
+        raise Absent(f"ncu printed no table: {output.strip()[-300:]!r}")
     header, units, *rows = csv.reader(io.StringIO("\n".join(lines)))
     unit = dict(zip(header, units))
     kernels = []

@@ -15,7 +15,7 @@ from typing import Any
 from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks import checks, guard, record, table, timing
-from tutorial_lib.benchmarks.contestant import Entry, Problem
+from tutorial_lib.benchmarks.contestant import Absent, Entry, Problem, chosen
 from tutorial_lib.benchmarks.peers import PEERS
 from tutorial_lib.benchmarks.rungs import LOOPS, PUBLISHED, RUNGS
 from tutorial_lib.dataset import describe_dataset, normalized
@@ -40,13 +40,12 @@ def run(
 
     `only`: parts of names. `restart` is called, from a timer, when a contestant hangs. Returns the
     record. The README's table is written anew from a full ladder on a GPU, and from no other.
-    Raises guard.DeviceLost if a contestant has broken the GPU's context.
+    Raises guard.DeviceLost if a contestant has broken the GPU's context, Absent for a part that is
+    in no name, or if there is no such run to resume.
     """
     field = [e for e in field if command == "ladder" or e.kind == "peer"]
-    field = [e for e in field if not only or any(part in e.key for part in only)]
-    if not field:
-        names = ", ".join(sorted({e.name for e in FIELD}))
-        raise ValueError(f"no contestant is called {' or '.join(only)}; there are: {names}")
+    keys = chosen([e.key for e in field], only)
+    field = [e for e in field if e.key in keys]
     images, labels = data or normalized(True)
     whole = not only and tuple(widths) == WIDTHS and data is None
     name = command if whole else f"{command}_part"
@@ -54,7 +53,7 @@ def run(
         name = f"{command}_cpu"
     content = _blank(field, widths, quick, Problem(widths[0], images, labels).steps)
     if resume:
-        _take_over(content, results.load(name))
+        _take_over(content, name)
 
     packages = record.installed()
 
@@ -101,8 +100,18 @@ def _blank(
     }
 
 
-def _take_over(content: dict[str, Any], before: dict[str, Any]) -> None:
+def _take_over(content: dict[str, Any], name: str) -> None:
     """What an earlier run finished, and who failed in it."""
+    try:
+        before = results.load(name)
+    except FileNotFoundError as error:
+        raise Absent(f"nothing to resume: {error}") from error
+    for key in ("machine", "data", "steps", "repeats"):
+        if before[key] != content[key]:
+            raise Absent(
+                f"the run in {name}.json cannot be resumed, its {key} differ from this run's: "
+                f"{before[key]}, now {content[key]}"
+            )
     content["done"] = before["done"]
     known = {(c["name"], c["arithmetic"]): c["widths"] for c in before["contestants"]}
     for contestant in content["contestants"]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.benchmarks import record
+from tutorial_lib.benchmarks.contestant import Absent
 from tutorial_lib.dataset import describe_dataset, normalized
-from tutorial_lib.networks.one_kernel import MnistNetOneKernel
+from tutorial_lib.networks.one_kernel import MAX_HIDDEN, MnistNetOneKernel
 
 WIDTHS = (30, 128, 512)
 REPEATS = 5
@@ -30,10 +31,13 @@ NAMES = (
 def run(*, widths: Sequence[int] = WIDTHS, quick: bool = False) -> dict[str, Any]:
     """Measure, print, and write ``book/results/phases.json``: medians over a few epochs.
 
-    Raises RuntimeError without a GPU: there is no kernel to look into.
+    Raises Absent for a width that the kernel is not made for, and without a GPU: there is no
+    kernel to look into.
     """
+    if max(widths) > MAX_HIDDEN:
+        raise Absent(f"the one kernel takes at most {MAX_HIDDEN} hidden units, not {max(widths)}")
     if backend.name != "gpu":
-        raise RuntimeError("the phases are those of a kernel on a GPU, and here is none")
+        raise Absent("the phases are those of a kernel on a GPU, and here is none")
     from tutorial_lib.kernels.cuda import epoch_phases
 
     content: dict[str, Any] = {

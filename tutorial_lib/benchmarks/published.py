@@ -5,6 +5,7 @@ import io
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import record
+from tutorial_lib.benchmarks.contestant import Absent
 from tutorial_lib.benchmarks.table import END, README, replace_between
 from tutorial_lib.dataset import describe_dataset, find_mnist
 from tutorial_lib.doctor import describe_backend
@@ -19,11 +20,11 @@ NETWORKS = {"MnistNetNaive": MnistNetNaive, "MnistNet": MnistNet}
 def run() -> None:
     """Train and test both networks for one epoch, print the table, write the record.
 
-    The record is ``book/results/published_run_{backend}.json``. Raises RuntimeError without the
-    full data set, on which alone the numbers can agree.
+    The record is ``book/results/published_run_{backend}.json``. Raises Absent without the full
+    data set, on which alone the numbers can agree.
     """
     if find_mnist() is None:
-        raise RuntimeError("the published run needs the full MNIST data set: see the setup page")
+        raise Absent("the published run needs the full MNIST data set: see the setup page")
     published = results.load("published_h200")
     ours = {}
     for name, network in NETWORKS.items():

@@ -17,7 +17,7 @@ from typing import Any
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks import delay, guard, record
-from tutorial_lib.benchmarks.contestant import FLOAT32, Absent, Contestant, Problem
+from tutorial_lib.benchmarks.contestant import FLOAT32, Absent, Contestant, Problem, chosen
 from tutorial_lib.benchmarks.rungs import Rung
 from tutorial_lib.benchmarks.steps import NETWORKS
 from tutorial_lib.benchmarks.timing import rounded
@@ -38,7 +38,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure, print, and write ``book/results/sweep.json`` after each case; returns the record.
 
-    Without a GPU, ``sweep_cpu.json``; with a part of the cases, ``sweep_part.json``.
+    Without a GPU, ``sweep_cpu.json``; with a part of the cases, ``sweep_part.json``. `only`: parts
+    of names; raises Absent for one that is in no name.
     """
     images, labels = data or normalized(True)
     repeats = QUICK if quick else REPEATS
@@ -56,7 +57,7 @@ def run(
         "batches": list(batches),
         "cases": [],
     }
-    networks = {n: v for n, v in NETWORKS.items() if not only or any(x in n for x in only)}
+    networks = {name: NETWORKS[name] for name in chosen(NETWORKS, only)}
     packages, start = record.installed(), time.perf_counter()
     for case in itertools.product(widths, batches, networks.items()):
         content["cases"].append(_case(*case, images, labels, repeats))

@@ -29,7 +29,7 @@ def plot_memory_order(matrix: xp.ndarray) -> None:
             )
     grid.set(xlim=(0, values.shape[1]), ylim=(len(values), 0), aspect="equal", title="the matrix")
     line.set(
-        xlim=(0, values.size),
+        xlim=(places.min(), places.max() + 1),
         ylim=(1, 0),
         aspect="equal",
         title=f"in memory, strides {tuple(int(s) for s in strides)}",

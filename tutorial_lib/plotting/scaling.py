@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
-from tutorial_lib.plotting.colors import BLUE, GREY, ORANGE
+from tutorial_lib.plotting.colors import BLUE, ORANGE, colored
 
 
 def plot_ring(snapshots: Sequence[np.ndarray]) -> None:
@@ -81,7 +81,7 @@ def plot_scaling(
         (weak, "a batch for each rank", "pace of a rank, in % of one alone"),
     ]
     for axis, (lines, title, label) in zip(axes, panels):
-        for (name, by_width), color in zip(lines.items(), (BLUE, ORANGE, GREY)):
+        for (name, by_width), color in colored(lines):
             axis.plot(by_width.keys(), by_width.values(), "o-", color=color, label=name)
         axis.set(xscale="log", xlabel="hidden units", ylabel=label, title=title)
         axis.title.set_fontsize(10)

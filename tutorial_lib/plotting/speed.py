@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.lines import Line2D
 
-from tutorial_lib.plotting.colors import BLUE, GREY, ORANGE
+from tutorial_lib.plotting.colors import BLUE, GREY, ORANGE, colored
 
 FASTER_SLOWER = LinearSegmentedColormap.from_list("faster to slower", (BLUE, "white", ORANGE))
 
@@ -30,11 +30,11 @@ def plot_roofline(
     axis.text(1.25, 1.5 * bandwidth / 1e12, "peak of the memory", **slope)
     names = list(next(iter(points.values())))
     markers = dict(zip(names, "osD^vP*"))
-    for (_, series), color in zip(points.items(), (BLUE, ORANGE, GREY)):
+    for (_, series), color in colored(points):
         for name, (x, rate) in series.items():
             axis.plot(x, rate / 1e12, markers[name], color=color, markersize=8)
     handles = [Line2D([], [], marker=m, color="black", ls="", label=n) for n, m in markers.items()]
-    for name, color in zip(points, (BLUE, ORANGE, GREY)):
+    for (name, _), color in colored(points):
         handles.append(Line2D([], [], color=color, lw=6, label=name))
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xscale="log", yscale="log", xlim=(1, 300), ylim=(0.15, 200))
@@ -74,7 +74,7 @@ def plot_staircase(
 ) -> None:
     """Microseconds over a size, one line per named series, with dotted lines at whole tiles."""
     _, axis = plt.subplots(figsize=(6.5, 3.2))
-    for (name, by_size), color in zip(times.items(), (BLUE, ORANGE, GREY)):
+    for (name, by_size), color in colored(times):
         axis.plot(list(by_size), list(by_size.values()), "o-", color=color, ms=5, label=name)
     sizes = sorted({size for by_size in times.values() for size in by_size})
     for edge in range(-(-sizes[0] // tile) * tile, sizes[-1] + tile, tile):
