@@ -201,6 +201,44 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, trouble):
     assert not cut
 
 
+@pytest.mark.parametrize(
+    ("name", "media", "element", "style", "value"),
+    [
+        ("index", "screen", "figcaption", "fontWeight", "400"),
+        ("epilogs", "screen", "pre", "textIndent", r"\d.*px hanging each-line"),
+        ("epilogs", "screen", "pre", "fontSize", r"12\.48px"),
+        ("epilogs", "screen", "td", "overflowWrap", "break-word"),
+        ("epilogs", "screen", "div.math ::-webkit-scrollbar-thumb", "backgroundColor", r"rgb\(.*"),
+        ("epilogs", "print", "pre", "breakInside", "auto"),
+        ("epilogs", "print", "p", "fontSize", r"12\.8px"),
+        ("bibliography", "screen", ".citation", "marginBottom", "8px"),
+        ("bibliography", "screen", ".citation .label", "display", "none"),
+        ("bibliography", "screen", ".citation p", "marginLeft", "0px"),
+    ],
+)
+def test_a_style_that_no_measurement_of_width_shows(name, media, element, style, value, trouble):
+    """How lines go on, words in tables stay whole, and bars, captions and entries look."""
+    visit, _ = trouble
+    opened = visit((BOOK / "book" / f"{name}.html").as_uri())
+    opened.emulate_media(media=media)
+    element, _, pseudo = element.partition(" ::")
+    found = opened.locator(f".bd-article {element}").last.evaluate(
+        "(element, [pseudo, style]) => getComputedStyle(element, pseudo)[style]",
+        [f"::{pseudo}" if pseudo else None, style],
+    )
+    assert re.fullmatch(value, found)
+
+
+def test_a_link_to_the_next_page_has_half_a_phone(trouble):
+    visit, _ = trouble
+    opened = visit((BOOK / "book" / "glossary.html").as_uri(), is_mobile=True)
+    opened.set_viewport_size({"width": 360, "height": 740})
+    _, widest = extreme_fonts(opened)
+    opened.add_style_tag(content=f"p {{ font-family: {widest} !important }}")
+    for info in opened.locator(".prev-next-info").all():
+        assert info.evaluate("(info) => info.clientWidth") > 140
+
+
 @EVERY_PAGE
 def test_a_dark_page_is_printed_in_black_on_white(page, trouble):
     visit, _ = trouble
