@@ -15,7 +15,7 @@ BOOK = Path(os.environ.get("BOOK_HTML") or Path(__file__).parents[2] / "_build" 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 FLAGS = [f"--{flag}" for flag in f"{FLAGS} disable-component-update disable-sync".split()]
-SEEN = {"ignore_default_args": ["--hide-scrollbars"]}
+UNWANTED = ["--hide-scrollbars"]  # Playwright's own: a reader sees them
 PAGES = sorted(
     p.relative_to(BOOK) for f in ("book", "notebooks") for p in (BOOK / f).glob("*.html")
 )
@@ -47,7 +47,9 @@ def chromium() -> Iterator:
         pytest.skip("needs Chromium on the PATH, from Debian: apt-get install chromium")
     need_book()
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, **SEEN)
+        browser = p.chromium.launch(
+            executable_path=CHROMIUM, args=FLAGS, ignore_default_args=UNWANTED
+        )
         yield browser
         browser.close()
 
@@ -63,8 +65,8 @@ def extreme_fonts(page) -> list[str]:
         page.add_style_tag(content=f"@font-face {{ font-family: {name}; {source} }}")
     families = set(STAND_INS)
     if lister := shutil.which("fc-list"):
-        listed = subprocess.run([lister, ":", "family"], capture_output=True, text=True, check=True)
-        families |= {json.dumps(name) for name in listed.stdout.replace("\n", ",").split(",") if name}
+        listed = subprocess.check_output([lister, ":", "family"], text=True)
+        families |= {json.dumps(name) for name in listed.replace("\n", ",").split(",") if name}
     widths = dict(zip(families, page.evaluate(MEASURE, list(families))))
-    assert widths["narrow"] < 45 and widths["wide"] > 70, "the stand-ins were not loaded"
-    return sorted([min(widths, key=widths.get), max(widths, key=widths.get)])
+    assert widths["narrow"] < 45 < 70 < widths["wide"], "the stand-ins were not loaded"
+    return [min(widths, key=widths.get), max(widths, key=widths.get)]
