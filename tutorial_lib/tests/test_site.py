@@ -11,10 +11,32 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tutorial_lib.tests.browser import BOOK, PAGES, need_book
+from tutorial_lib.tests.browser import BOOK, PAGES, extreme_fonts, need_book
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
+# Elements whose content is wider than they are, other than those that visibly scroll.
+TOO_WIDE = """(media) => [...document.querySelectorAll("html, body *")].filter((element) => {
+  const overflow = getComputedStyle(element).overflowX;
+  const cut = element.tagName === "HTML" || (overflow !== "visible" && element.clientWidth > 1);
+  if (!cut || element.closest("mjx-container *") || element.scrollWidth <= element.clientWidth + 1)
+    return false;
+  const seen = element.offsetHeight - element.clientHeight > 4;  // its scroll bar
+  const scrolls = element.matches("div.math mjx-container, .pst-scrollable-table-container")
+    || (element.matches("span.math")  // with a reason that is seen
+      && element.querySelector("mjx-math").offsetWidth > element.clientWidth);
+  return media === "print" || !(scrolls && seen && overflow === "auto");
+}).map((element) => `${element.tagName}.${element.className}, ${element.scrollWidth} in `
+  + `${element.clientWidth}: ${element.textContent.trim().slice(0, 40)}`)"""
+INK = """() => [...new Set([...document.querySelectorAll("html, body *")].map((element) => {
+  const { color, backgroundColor } = getComputedStyle(element);
+  return `${color} on ${backgroundColor}`;
+}))]"""
+UNFOLD = """() => {
+  window.dispatchEvent(new Event("beforeprint"));
+  document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
+}"""
 
 
 @pytest.fixture(autouse=True)
@@ -124,9 +146,15 @@ def is_remote(url):
     return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1"
 
 
+def wait_for_formulas(opened):
+    formulas = opened.locator(".math").count()
+    typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
+    opened.wait_for_function(typeset)
+
+
 @EVERY_PAGE
 def test_a_page_in_the_browser(page, trouble):
-    """From the disk: no error, no request elsewhere, mathematics typeset, accessible, narrow.
+    """From the disk: no error, no request elsewhere, mathematics typeset, accessible.
 
     axe-core must find nothing serious, and no poor contrast in the dark either. One rule exempts
     the bibliography, whose list items Sphinx makes.
@@ -134,9 +162,7 @@ def test_a_page_in_the_browser(page, trouble):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visit, problems = trouble
     opened = visit((BOOK / page).as_uri(), color_scheme="light")
-    formulas = opened.locator(".math").count()
-    typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
-    opened.wait_for_function(typeset)
+    wait_for_formulas(opened)
     assert opened.locator("mjx-merror").count() == 0
     assert problems == []
     opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
@@ -150,8 +176,77 @@ def test_a_page_in_the_browser(page, trouble):
                 nodes = [str(node["target"]) for node in found["nodes"]]
                 serious[f"{theme}: {found['id']}"] = nodes[:5]
     assert not serious
+
+
+@EVERY_PAGE
+def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, trouble):
+    """In the page's own fonts, the narrowest and the widest, with all that is folded unfolded.
+
+    Formulas and tables may scroll on a screen, with a scroll bar that is seen.
+    """
+    visit, _ = trouble
+    opened = visit((BOOK / page).as_uri(), is_mobile=True)  # no scroll bar beside the page
+    wait_for_formulas(opened)
+    opened.evaluate(UNFOLD)
+    cut = {}
+    for font in ["inherit", *extreme_fonts(opened)]:
+        style = f":not(i, mjx-container *) {{ font-family: {font} !important }}"
+        forced = opened.add_style_tag(content=style if font != "inherit" else "/* its own */")
+        for media, width in LAYOUTS:
+            opened.emulate_media(media=media)
+            opened.set_viewport_size({"width": width, "height": 740})
+            if found := opened.evaluate(TOO_WIDE, media):
+                cut[font, media, width] = found[:5]
+        forced.evaluate("(style) => style.remove()")
+    assert not cut
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "element", "style", "value"),
+    [
+        ("index", "screen", "figcaption", "fontWeight", "400"),
+        ("epilogs", "screen", "pre", "textIndent", r"\d.*px hanging each-line"),
+        ("epilogs", "screen", "pre", "fontSize", r"12\.48px"),
+        ("epilogs", "screen", "td", "overflowWrap", "break-word"),
+        ("epilogs", "screen", "div.math ::-webkit-scrollbar-thumb", "backgroundColor", r"rgb\(.*"),
+        ("epilogs", "print", "pre", "breakInside", "auto"),
+        ("epilogs", "print", "p", "fontSize", r"12\.8px"),
+        ("bibliography", "screen", ".citation", "marginBottom", "8px"),
+        ("bibliography", "screen", ".citation .label", "display", "none"),
+        ("bibliography", "screen", ".citation p", "marginLeft", "0px"),
+    ],
+)
+def test_a_style_that_no_measurement_of_width_shows(name, media, element, style, value, trouble):
+    """How lines go on, words in tables stay whole, and bars, captions and entries look."""
+    visit, _ = trouble
+    opened = visit((BOOK / "book" / f"{name}.html").as_uri())
+    opened.emulate_media(media=media)
+    element, _, pseudo = element.partition(" ::")
+    found = opened.locator(f".bd-article {element}").last.evaluate(
+        "(element, [pseudo, style]) => getComputedStyle(element, pseudo)[style]",
+        [f"::{pseudo}" if pseudo else None, style],
+    )
+    assert re.fullmatch(value, found)
+
+
+def test_a_link_to_the_next_page_has_half_a_phone(trouble):
+    visit, _ = trouble
+    opened = visit((BOOK / "book" / "glossary.html").as_uri(), is_mobile=True)
     opened.set_viewport_size({"width": 360, "height": 740})
-    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+    _, widest = extreme_fonts(opened)
+    opened.add_style_tag(content=f"p {{ font-family: {widest} !important }}")
+    for info in opened.locator(".prev-next-info").all():
+        assert info.evaluate("(info) => info.clientWidth") > 140
+
+
+@EVERY_PAGE
+def test_a_dark_page_is_printed_in_black_on_white(page, trouble):
+    visit, _ = trouble
+    opened = visit((BOOK / page).as_uri(), color_scheme="dark")
+    assert opened.evaluate(INK) != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+    opened.emulate_media(media="print", color_scheme="dark")
+    opened.add_style_tag(content="* { transition: none !important }")
+    assert opened.evaluate(INK) == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
