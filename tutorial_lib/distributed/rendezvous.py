@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +27,7 @@ class Rendezvous:
 
     `rank` counts from 0 to `size` - 1 over all hosts, `local_rank` to `local_size` - 1 on this one.
     `place`, such as "epoch 2, batch 3", is what a RankLost names. Raises Refused if torchrun did
-    not start this process or the environment contradicts itself, RankLost if the others do not come.
+    not start this process or its numbers cannot be right, RankLost if the others do not come.
     """
 
     def __init__(self) -> None:
@@ -72,13 +72,12 @@ class Rendezvous:
         A rank that is alone with its message prints it after 10 seconds.
         """
         if self.rank:
-            try:
+            with suppress(RuntimeError):
                 self.store.wait(["told"], timedelta(seconds=10))
                 return
-            except RuntimeError:
-                pass
         print(message, file=sys.stderr, flush=True)
-        self.store.set("told", "")
+        if self.rank == 0:
+            self.store.set("told", "")
 
     @contextmanager
     def losing(self, seconds: float) -> Iterator[None]:
