@@ -1,18 +1,17 @@
 """A rank in its group: its device, its one stream, its collectives, and how it ends."""
 
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
 from tutorial_lib.distributed.rendezvous import JOIN_SECONDS, RankLost, Refused, Rendezvous
-from tutorial_lib.distributed.watch import Watch
+from tutorial_lib.distributed.watch import Watch, end
 
 LONGEST = 86_400.0  # seconds
 TORCH_LATER = 5.0  # seconds that torch's own limit leaves to ours
@@ -64,13 +63,15 @@ class Ranks(Rendezvous):
         here = range(first, first + self.local_size)
         self.pids = [int(self.store.get(f"pid/{rank}")) for rank in here]
         self._watch.start()
-        with _silent_stdout(), self._limited(JOIN_SECONDS):  # gloo greets
+        torchs_limit = self.timeout + TORCH_LATER
+        joining = self._watch.limited(self.place, JOIN_SECONDS)
+        with _silent_stdout(), joining, self.losing(torchs_limit):  # gloo greets
             torch.distributed.init_process_group(
                 self.engine,
                 store=torch.distributed.PrefixStore("group", self.store),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=timedelta(seconds=self.timeout + TORCH_LATER),
+                timeout=timedelta(seconds=torchs_limit),
                 **options,
             )
         if backend.name == "gpu":
@@ -85,15 +86,10 @@ class Ranks(Rendezvous):
                 with self._watch.limited(self.place, self.timeout):
                     xp.cuda.Device().synchronize()
             self._watch.settle()
-            with self._limited(self.timeout):
+            with self._watch.limited(self.place, self.timeout):
                 distributed.destroy_process_group()
         self._watch.stop()
         self._inside.close()
-
-    @contextmanager
-    def _limited(self, seconds: float) -> Iterator[None]:
-        with self._watch.limited(self.place, seconds), self.losing(seconds):
-            yield
 
     def _use_device(self) -> None:
         if self._device is not None:
@@ -142,10 +138,13 @@ class Ranks(Rendezvous):
         self.finish(self._begin(distributed.broadcast, tensor, src=0))
 
     def _begin(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        with self._limited(self.timeout):
-            travelling = collective(*arguments, async_op=True, **options)
-        self._watch.expect(self.place, self.timeout, travelling.is_completed)
-        return travelling
+        begun: list[Any] = []  # empty as long as the call itself keeps the host
+        self._watch.expect(
+            self.place, self.timeout, lambda: bool(begun) and begun[0].is_completed()
+        )
+        with self.losing(self.timeout):
+            begun.append(collective(*arguments, async_op=True, **options))
+        return begun[0]
 
 
 @contextmanager
@@ -182,16 +181,3 @@ def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) ->
         traceback.print_exc()
     sys.stdout.flush()
     end()
-
-
-def end(message: str = "", pids: Iterable[int] = ()) -> NoReturn:
-    """End this process at once, with an error.
-
-    The processes `pids` are woken, if they are stopped (SIGSTOP), so that torchrun can end them.
-    Nothing here waits for a lock or for a thread of a broken group, as sys.exit and print may.
-    """
-    os.write(2, message.encode())
-    for pid in pids if hasattr(signal, "SIGCONT") else ():
-        with suppress(OSError):
-            os.kill(pid, signal.SIGCONT)
-    os._exit(1)

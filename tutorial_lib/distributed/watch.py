@@ -4,11 +4,14 @@ An all-reduce of NCCL returns to the host at once. If another rank never joins i
 when it next waits for the GPU, and that wait has no limit. But other Python threads go on running.
 """
 
+import os
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 POLL = 0.1  # seconds between two looks
 
@@ -71,3 +74,16 @@ class Watch:
             elif first and time.monotonic() - since > first[2]:
                 self._lost(*first[1:])
                 return
+
+
+def end(message: str = "", pids: Iterable[int] = ()) -> NoReturn:
+    """End this process at once, with an error.
+
+    The processes `pids` are woken, if they are stopped (SIGSTOP), so that torchrun can end them.
+    Nothing here waits for a lock or for a thread of a broken group, as sys.exit and print may.
+    """
+    os.write(2, message.encode())
+    for pid in pids if hasattr(signal, "SIGCONT") else ():
+        with suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
+    os._exit(1)
