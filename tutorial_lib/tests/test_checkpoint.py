@@ -170,6 +170,18 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved, monkeypat
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
+def test_a_folder_that_is_gone_is_refused_and_not_a_second_error(tmp_path):
+    with pytest.raises(Refused, match="cannot be written: .*No such file"):
+        checkpoint.save(tmp_path / "gone" / "run.npz", network(), LOSSES, 2, RUN)
+
+
+def test_the_content_is_whole_when_it_is_sent_to_the_disk(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda file: sizes.append(os.fstat(file).st_size))
+    checkpoint.save(tmp_path / "run.npz", network(), LOSSES, 2, RUN)
+    assert sizes == [(tmp_path / "run.npz").stat().st_size]
+
+
 def test_looking_at_the_place_changes_nothing(saved):
     before = saved.read_bytes()
     checkpoint.check_place(saved)

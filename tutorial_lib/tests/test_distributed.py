@@ -355,6 +355,23 @@ def test_nothing_to_train_is_refused(options, train_here):
         train_here(**options)
 
 
+def test_one_all_reduce_a_step_and_two_with_overlap(train_here, monkeypatch):
+    sizes, whole = [], Ranks.sum
+    monkeypatch.setattr(
+        Ranks, "sum", lambda self, x, **options: sizes.append(len(x)) or whole(self, x, **options)
+    )
+    train_here()
+    gradients, table = 784 * 3 + 3 + 30 + 10 + 1, 1
+    assert sizes == [gradients, gradients, table]
+    sizes.clear()
+    train_here(overlap=True)
+    assert sizes == [41, gradients - 41, 41, gradients - 41, table]
+
+
+def test_a_batch_of_one_image_is_taken(train_here):
+    assert len(train_here(batch=1)[0]) == 32
+
+
 def test_a_batch_of_all_images_is_taken_and_one_more_is_refused(train_here):
     assert len(train_here(batch=32)[0]) == 1
     with pytest.raises(Refused, match="a batch of 33 needs as many images, the data set has 32"):
@@ -402,6 +419,17 @@ def test_a_run_resumes_with_its_own_settings_alone(changed, train_here, tmp_path
     with pytest.raises(Refused, match=f"is of another run: {name} was .*, it is now"):
         train_here(checkpoint=path, resume=True, epochs=2, **changed)
     assert path.read_bytes() == before
+
+
+def test_a_resumed_run_says_after_which_epoch_it_goes_on(train_here, tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    train_here(checkpoint=path, epochs=2)
+    assert capsys.readouterr().out.count("Batch 0  Loss: 0.") == 2
+    losses, _ = train_here(checkpoint=path, resume=True, epochs=3)
+    assert len(losses) == 3 * 2
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "Resumed after epoch 2"
+    assert [line[:15] for line in printed[1:]] == ["Batch 0  Loss: "]
 
 
 def test_a_refused_resume_leaves_the_model_as_it_was(train_here, tmp_path):
