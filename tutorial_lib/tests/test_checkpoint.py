@@ -171,7 +171,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved, monkeypat
 
 
 def test_a_folder_that_is_gone_is_refused_and_not_a_second_error(tmp_path):
-    with pytest.raises(Refused, match="cannot be written: .*No such file"):
+    with pytest.raises(Refused, match=r"cannot be written: .*No such file"):
         checkpoint.save(tmp_path / "gone" / "run.npz", network(), LOSSES, 2, RUN)
 
 
