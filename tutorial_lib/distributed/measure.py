@@ -24,7 +24,7 @@ def samples(
     """Seconds per call of each contestant, `repeats` times, in random order, after warming up."""
 
     def block(call: Callable[[], None], calls: int) -> float:
-        ranks.wait_for_all()
+        ranks.wait_for_all(ranks.timeout)
         start = time.perf_counter()
         for _ in range(calls):
             call()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -9,14 +10,19 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
-from tutorial_lib.distributed.rendezvous import RankLost, Refused, Rendezvous
+from tutorial_lib.distributed.rendezvous import JOIN_SECONDS, RankLost, Refused, Rendezvous
+from tutorial_lib.distributed.watch import Watch, end
+
+LONGEST = 86_400.0  # seconds
+TORCH_LATER = 5.0  # seconds that torch's own limit leaves to ours
 
 
 class Ranks(Rendezvous):
     """One of a group of ranks, inside a ``with`` block, with the collectives of torch.distributed.
 
     `engine` is "nccl" or "gloo"; None takes NCCL on the GPU backend and gloo without. `timeout` is
-    for how many seconds a rank may keep the others waiting in a collective.
+    for how many seconds a rank may keep the others waiting in a collective. Where the host does not
+    wait in the collective, as with NCCL, a `Watch` sees to it, and ends this process.
 
     On a GPU the block runs on **one stream**, a non-blocking one that is the current stream of
     CuPy, of nvmath (which follows CuPy) and of torch alike. A collective of torch waits for the
@@ -25,35 +31,47 @@ class Ranks(Rendezvous):
     """
 
     def __init__(self, *, engine: str | None = None, timeout: float = 60.0) -> None:
+        if not 0 < timeout <= LONGEST:  # nan is neither
+            raise Refused(f"--timeout must be above 0 and at most {LONGEST:g} s, it is {timeout:g}")
         super().__init__()
         self.engine = engine or ("nccl" if backend.name == "gpu" else "gloo")
         self.timeout = timeout
         self._inside = ExitStack()
+        self._watch = Watch(self._end_lost, self._use_device)
+        self._device: int | None = None
+        self.pids: list[int] = []  # of the ranks on this host
 
     def __enter__(self) -> "Ranks":
         import torch
 
-        if not self.timeout > 0:
-            raise Refused(f"--timeout must be above 0 seconds, it is {self.timeout:g}")
         options: dict[str, Any] = {}
         if backend.name == "gpu":
-            device = self._pick_device(xp.cuda.runtime.getDeviceCount())
-            xp.cuda.Device(device).use()  # before anything is allocated
-            torch.cuda.set_device(device)
+            self._device = self._pick_device(xp.cuda.runtime.getDeviceCount())
+            xp.cuda.Device(self._device).use()  # before anything is allocated
+            self._use_device()
             if self.engine == "nccl":
-                options["device_id"] = torch.device("cuda", device)
+                options["device_id"] = torch.device("cuda", self._device)
         elif self.engine == "nccl":
             raise Refused(f"NCCL needs GPUs, and there are none here: {backend.reason}")
         if self.local_size == self.size and sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: no network is needed
+        # After NCCL's limit torch waits four times as long, by default a minute, for a dump.
+        os.environ.setdefault("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "250")
+        self.store.set(f"pid/{self.rank}", str(os.getpid()))
         self.wait_for_all()
-        with _silent_stdout():  # gloo greets
+        first = self.rank - self.local_rank
+        here = range(first, first + self.local_size)
+        self.pids = [int(self.store.get(f"pid/{rank}")) for rank in here]
+        self._watch.start()
+        torchs_limit = self.timeout + TORCH_LATER
+        joining = self._watch.limited(self.place, JOIN_SECONDS)
+        with _silent_stdout(), joining, self.losing(torchs_limit):  # gloo greets
             torch.distributed.init_process_group(
                 self.engine,
                 store=torch.distributed.PrefixStore("group", self.store),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=timedelta(seconds=self.timeout),
+                timeout=timedelta(seconds=torchs_limit),
                 **options,
             )
         if backend.name == "gpu":
@@ -65,9 +83,23 @@ class Ranks(Rendezvous):
 
         if kind is None:  # otherwise the others may be gone, and there is nobody to part from
             if backend.name == "gpu":
-                xp.cuda.Device().synchronize()
-            distributed.destroy_process_group()
+                with self._watch.limited(self.place, self.timeout):
+                    xp.cuda.Device().synchronize()
+            self._watch.settle()
+            with self._watch.limited(self.place, self.timeout):
+                distributed.destroy_process_group()
+        self._watch.stop()
         self._inside.close()
+
+    def _use_device(self) -> None:
+        if self._device is not None:
+            import torch
+
+            torch.cuda.set_device(self._device)
+
+    def _end_lost(self, place: str, seconds: float) -> None:
+        """End this process from the watch's thread; the main thread may be stuck in a C call."""
+        end(f"error: {self.loss(seconds, place)}\n", self.pids)
 
     def _share_stream(self) -> None:
         import torch
@@ -91,8 +123,7 @@ class Ranks(Rendezvous):
         """
         from torch import distributed
 
-        with self.losing(self.timeout):
-            travelling = distributed.all_reduce(tensor, async_op=True)
+        travelling = self._begin(distributed.all_reduce, tensor)
         return self.finish(travelling) if wait else travelling
 
     def finish(self, travelling: Any) -> None:
@@ -104,8 +135,16 @@ class Ranks(Rendezvous):
         """`tensor` becomes, in place, that of rank 0. Raises RankLost."""
         from torch import distributed
 
+        self.finish(self._begin(distributed.broadcast, tensor, src=0))
+
+    def _begin(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        begun: list[Any] = []  # empty as long as the call itself keeps the host
+        self._watch.expect(
+            self.place, self.timeout, lambda: bool(begun) and begun[0].is_completed()
+        )
         with self.losing(self.timeout):
-            distributed.broadcast(tensor, src=0)
+            begun.append(collective(*arguments, async_op=True, **options))
+        return begun[0]
 
 
 @contextmanager
@@ -128,7 +167,7 @@ def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) ->
     """
     try:
         ranks = Ranks(engine=engine, timeout=timeout)
-    except Refused as error:
+    except (Refused, RankLost) as error:
         sys.exit(f"error: {error}")
     try:
         with ranks:
@@ -137,7 +176,8 @@ def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) ->
     except Refused as error:
         ranks.tell_once(f"error: {error}")
     except RankLost as error:
-        print(f"error: {error}", file=sys.stderr)
+        end(f"error: {error}\n", ranks.pids)
+    except BaseException:
+        traceback.print_exc()
     sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)  # not sys.exit: threads of a broken group must not hold up the end
+    end()

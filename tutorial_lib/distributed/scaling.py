@@ -6,6 +6,8 @@ Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` on gloo 
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks import record
+from tutorial_lib.distributed.arguments import count
 from tutorial_lib.distributed.networks import NETWORKS
 from tutorial_lib.distributed.start import torchrun
 
@@ -38,23 +41,31 @@ def hardware() -> str:
 def main(arguments: list[str] | None = None) -> Path:
     """Measure on each number of ranks in turn, and write the record; returns its path."""
     parser = argparse.ArgumentParser(prog="tutorial_lib.distributed.scaling", description=__doc__)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--widths", type=int, nargs="+", default=[30, 512, 2048, 8192])
+    parser.add_argument("--ranks", type=count, nargs="+", default=[1, 2])
+    parser.add_argument("--widths", type=count, nargs="+", default=[30, 512, 2048, 8192])
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[256, 4096], help="split, and then per rank"
+        "--batches", type=count, nargs="+", default=[256, 4096], help="split, and then per rank"
     )
     sizes = [4**k for k in range(3, 14)]  # fewer numbers do not make a ring of chunks
-    parser.add_argument("--bytes", type=int, nargs="+", default=sizes, help="of an all-reduce")
+    parser.add_argument("--bytes", type=count, nargs="+", default=sizes, help="of an all-reduce")
     parser.add_argument("--net", choices=NETWORKS, default="naive")
     parser.add_argument("--engine", choices=["nccl", "gloo"])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=count, default=15)
     options = parser.parse_args(arguments)
+    if options.repeats < 2:
+        parser.error("argument --repeats: quartiles need at least 2")
+    if any(size % 4 for size in options.bytes):
+        parser.error("argument --bytes: float32 has 4 bytes, so each must be a multiple of 4")
     results: dict[str, Any] = {"all_reduce": [], "steps": []}
-    for ranks in options.ranks:
+    for ranks in options.ranks:  # all of them before the first is measured
         if any(batch % ranks for batch in options.batches):
             parser.error(f"{options.batches} cannot all be split evenly over {ranks} ranks")
+    for ranks in options.ranks:
         batches = {batch // ranks for batch in options.batches} | set(options.batches)
-        found = launch(ranks, vars(options) | {"batches": sorted(batches)})
+        try:
+            found = launch(ranks, vars(options) | {"batches": sorted(batches)})
+        except subprocess.CalledProcessError:
+            sys.exit(f"error: {ranks} ranks did not finish; what they said is above")
         results["engine"] = found["engine"]
         for kind in ("all_reduce", "steps"):
             results[kind] += found[kind]

@@ -1,6 +1,7 @@
 """The training loop on several ranks: the losses and weights of one process, from slices."""
 
 import hashlib
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tutorial_lib.distributed import checkpoint as checkpoints
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.networks import StagedNet
 from tutorial_lib.distributed.ranks import Ranks
-from tutorial_lib.distributed.rendezvous import RankLost, Refused
+from tutorial_lib.distributed.rendezvous import Refused
 from tutorial_lib.networks.base import PARAMETERS
 
 
@@ -35,10 +36,12 @@ def train(
     images (n, 784) and labels (n,) are the whole data set on every rank, in file order. Of each
     global batch rank r takes the r-th of `size` equal slices. With `checkpoint`, rank 0 writes the
     file after each epoch; with `resume`, training goes on after the epoch that is in it, and
-    `epochs` counts from the first. Raises Refused for settings that cannot work and if the weights
-    differ between ranks after an epoch, RankLost if another rank dies or hangs.
+    `epochs` counts from the first. Raises Refused for settings, labels or a checkpoint that cannot
+    work, and if the weights differ between ranks after an epoch; RankLost if another rank dies or
+    hangs.
     """
     _check(ranks, len(images), epochs, batch, learning_rate)
+    _check_labels(labels, len(images), model.num_outputs)
     run = {
         "net": type(model).__name__,
         "hidden": model.num_hidden,
@@ -57,20 +60,19 @@ def train(
         for step in range(len(steps)):
             begin = step * batch + ranks.rank * share
             mine = slice(begin, begin + share)
-            try:
-                gradients.compute(model, images[mine], labels[mine], overlap=overlap)
-            except RankLost as lost:
-                raise RankLost(f"epoch {epoch + 1}, batch {step}: {lost}") from lost
+            ranks.place = f"epoch {epoch + 1}, batch {step}"
+            gradients.compute(model, images[mine], labels[mine], overlap=overlap)
             steps[step : step + 1] = gradients.loss
             for parameter, gradient in zip(model.parameters, gradients.views):
                 parameter -= learning_rate * gradient  # in place: see networks/base.py
             if step % 20 == 0 and ranks.rank == 0:
                 print(f"Batch {step}  Loss: {float(steps[step]):.4f}", flush=True)
         losses += steps.tolist()
-        check_equal(ranks, model, f"after epoch {epoch + 1}")
+        ranks.place = f"after epoch {epoch + 1}"
+        check_equal(ranks, model, ranks.place)
         if checkpoint:
             save = partial(checkpoints.save, checkpoint, model, losses, epoch + 1, run)
-            ranks.agree(save)
+            ranks.agree(save, ranks.timeout)
     return losses
 
 
@@ -94,9 +96,9 @@ def check_equal(ranks: Ranks, model: StagedNet, when: str) -> None:
 
 
 def _check(ranks: Ranks, images: int, epochs: int, batch: int, learning_rate: float) -> None:
-    if epochs < 1 or batch < 1 or not learning_rate > 0:
+    if epochs < 1 or batch < 1 or not 0 < learning_rate < math.inf:
         raise Refused(
-            "training needs epochs and a batch of at least 1 and a learning rate above 0, "
+            "training needs epochs and a batch of at least 1 and a finite learning rate above 0, "
             f"got {epochs}, {batch} and {learning_rate:g}"
         )
     if batch % ranks.size:
@@ -108,6 +110,20 @@ def _check(ranks: Ranks, images: int, epochs: int, batch: int, learning_rate: fl
         raise Refused(f"a batch of {batch} needs as many images, the data set has {images}")
 
 
+def _check_labels(labels: xp.ndarray, images: int, classes: int) -> None:
+    """Once, at the start: `one_hot` looks at no value, so that a step does not wait for the GPU."""
+    got = f"{getattr(labels, 'dtype', type(labels).__name__)} {getattr(labels, 'shape', '')}"
+    if (
+        not isinstance(labels, xp.ndarray)
+        or labels.dtype.kind not in "iu"
+        or labels.shape != (images,)
+    ):
+        raise Refused(f"labels must be one integer per image, ({images},), they are {got}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise Refused(f"labels must lie in 0 … {classes - 1}, they run from {low} to {high}")
+
+
 def _start(
     ranks: Ranks, model: StagedNet, path: Path | None, resume: bool, run: checkpoints.Settings
 ) -> tuple[int, list[float]]:
@@ -116,11 +132,13 @@ def _start(
     def look() -> dict[str, Any]:
         if resume and not path:
             raise Refused("--resume needs --checkpoint: the file to resume from")
+        if path:
+            checkpoints.check_place(path)
         if path and not resume and path.exists():
             raise Refused(f"{path} is there already: --resume goes on from it, or delete it first")
         if not resume:
             return {"epoch": 0, "losses": []}
-        arrays = checkpoints.load(path, run)
+        arrays = checkpoints.load(path, model, run)
         for parameter, name in zip(model.parameters, PARAMETERS):
             parameter[...] = xp.asarray(arrays[name])
         return {"epoch": int(arrays["epoch"]), "losses": arrays["losses"].tolist()}

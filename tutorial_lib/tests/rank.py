@@ -1,5 +1,6 @@
 """One rank of a test: `torchrun -m tutorial_lib.tests.rank SCENARIO FOLDER ENGINE TIMEOUT`."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.distributed import ranks as ranks_module
+from tutorial_lib.distributed import training as training_module
 from tutorial_lib.distributed.__main__ import parse, work
 from tutorial_lib.distributed.measure import measure
 from tutorial_lib.distributed.networks import NETWORKS, StagedMnistNetNaive
@@ -19,6 +21,14 @@ from tutorial_lib.distributed.ranks import Ranks
 from tutorial_lib.distributed.rendezvous import Refused
 from tutorial_lib.distributed.training import check_equal, train
 
+ALONE = {  # the environment of the only rank
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "0",
+}
 BATCH, IMAGES, EPOCHS = 128, 1300, 2  # ten batches, and a partial one to be dropped
 
 
@@ -66,6 +76,7 @@ def everything(ranks: Ranks, folder: Path) -> None:
         "overwriting": {"net": "fused"},
         "another network": {"net": "naive", "resume": True},
         "another batch": {"net": "fused", "resume": True, "batch": 64},
+        "another rate": {"net": "fused", "resume": True, "learning_rate": 0.2},
     }.items():
         refusals[name] = refusal(lambda: training(name, checkpoint=path, **options))  # noqa: B023
     training("resumed", "fused", checkpoint=path, resume=True)
@@ -81,6 +92,17 @@ def everything(ranks: Ranks, folder: Path) -> None:
     if ranks.rank == ranks.size - 1 > 0:
         model.weights_hidden[0, 0] += 1e-6
     refusals["drift"] = refusal(lambda: check_equal(ranks, model, "in this test"))
+
+    class Drifting(StagedMnistNetNaive):
+        def backward_hidden(self, grad):
+            if ranks.rank == ranks.size - 1 > 0:
+                self.bias_output[0] += 1e-6
+            return super().backward_hidden(grad)
+
+    drifted = folder / "drifted.npz"
+    refusals["drift in training"] = refusal(
+        lambda: train(ranks, Drifting(784, 30, 10), images, labels, batch=BATCH, checkpoint=drifted)
+    )
     np.savez(folder / f"rank{ranks.rank}.npz", **arrays)
     (folder / f"rank{ranks.rank}.json").write_text(json.dumps(refusals))
     if ranks.size == 2:
@@ -92,7 +114,7 @@ def everything(ranks: Ranks, folder: Path) -> None:
 
 
 def faulty(ranks: Ranks, folder: Path) -> None:
-    """Train until, in the second epoch, the last rank dies or hangs, as the folder's name says."""
+    """Train until, in the second epoch, the last rank dies, hangs or stops: the folder's name."""
     (folder / f"{os.getpid()}.pid").touch()
     images, labels = sample()
 
@@ -105,9 +127,13 @@ def faulty(ranks: Ranks, folder: Path) -> None:
                 (folder / "fault").touch()
                 if folder.name == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
+                if folder.name == "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 time.sleep(1000)
             return super().forward(x)
 
+    if folder.name == "kill" and ranks.rank == ranks.size - 1:
+        time.sleep(ranks.timeout + 1)  # a slow start: no rank is lost
     train(
         ranks,
         Faulty(784, 30, 10),
@@ -117,6 +143,43 @@ def faulty(ranks: Ranks, folder: Path) -> None:
         batch=BATCH,
         checkpoint=folder / "checkpoint.npz",
     )
+
+
+def faulty_device(ranks: Ranks, folder: Path) -> None:
+    """`faulty` on a stand-in for NCCL: what a lost rank does not join never ends, nor fails.
+
+    The host is not kept in the collective, and goes on to the next batches. It is kept, in C, when
+    it reads what the device has computed.
+    """
+    from torch import distributed
+
+    stuck, all_reduce = [], distributed.all_reduce
+
+    class Work:
+        def __init__(self, work):
+            self.work = work
+
+        def is_completed(self):
+            try:
+                return self.work.is_completed() and self.work.wait()
+            except RuntimeError:
+                return False
+
+        def wait(self):
+            end = time.monotonic() + 0.5  # NumPy follows at once, so the sum has to be there
+            while not (stuck or self.is_completed()):
+                if time.monotonic() > end:
+                    stuck.append(self)
+
+    def read(value):
+        if stuck:
+            (folder / "read").touch()
+            ctypes.CDLL(None).sleep(1000)
+        return to_numpy(value)
+
+    distributed.all_reduce = lambda tensor, async_op: Work(all_reduce(tensor, async_op=async_op))
+    training_module.to_numpy = training_module.float = read
+    faulty(ranks, folder)
 
 
 def streams(ranks: Ranks, folder: Path) -> None:
@@ -146,6 +209,6 @@ def streams(ranks: Ranks, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    scenario = {"everything": everything, "faulty": faulty, "streams": streams}[sys.argv[1]]
+    scenario = globals()[sys.argv[1]]
     where, engine, timeout = Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     ranks_module.run(lambda ranks: scenario(ranks, where), engine=engine, timeout=timeout)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,11 +15,14 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, train, training, xp
 from tutorial_lib.backend import to_numpy
-from tutorial_lib.distributed import checkpoint, start
+from tutorial_lib.distributed import checkpoint, rendezvous, start
+from tutorial_lib.distributed.__main__ import parse
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.networks import NETWORKS as STAGED
 from tutorial_lib.distributed.ranks import Ranks
-from tutorial_lib.distributed.rendezvous import Refused, Rendezvous
+from tutorial_lib.distributed.rendezvous import RankLost, Refused, Rendezvous
+from tutorial_lib.distributed.training import train as distributed_train
+from tutorial_lib.distributed.watch import Watch
 from tutorial_lib.tests import rank
 
 NETWORKS = {"fused": MnistNet, "naive": MnistNetNaive}
@@ -63,11 +65,9 @@ def together(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"ranks{size}")
     printed = io.StringIO()
     if size == 1:  # in this process
-        names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
-        names |= {"MASTER_ADDR": "localhost", "MASTER_PORT": 0}
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-            for name, value in names.items():
-                patch.setenv(name, str(value))
+            for name, value in rank.ALONE.items():
+                patch.setenv(name, value)
             with Ranks(engine="gloo") as ranks:
                 rank.everything(ranks, folder)
         printed = printed.getvalue()
@@ -127,6 +127,7 @@ def test_refusals_are_the_same_on_every_rank(together):
     assert "--resume goes on from it, or delete it" in first["overwriting"]
     assert "net was StagedMnistNet, it is now StagedMnistNetNaive" in first["another network"]
     assert "batch was 128, it is now 64" in first["another batch"]
+    assert "learning_rate was 0.1, it is now 0.2" in first["another rate"]
     assert "there is no checkpoint" in first["no file"]
     assert "--resume needs --checkpoint" in first["no path"]
     assert "epochs and a batch of at least 1" in first["no epochs"]
@@ -134,8 +135,11 @@ def test_refusals_are_the_same_on_every_rank(together):
     if size > 1:
         assert f"129 images cannot be split evenly over {size} ranks" in first["indivisible"]
         assert f"differ between ranks in this test: rank {size - 1} and rank 0" in first["drift"]
+        found = first["drift in training"]
+        assert f"differ between ranks after epoch 1: rank {size - 1} and rank 0" in found
     else:
-        assert first["indivisible"] == first["drift"] == ""
+        assert first["indivisible"] == first["drift"] == first["drift in training"] == ""
+    assert (together[2] / "drifted.npz").exists() == (size == 1), "no checkpoint of a drift"
 
 
 @pytest.mark.parametrize("together", [2], indirect=True)
@@ -165,22 +169,29 @@ def test_what_the_benchmark_measures(together):
         assert min(point["samples"]) > 0
 
 
-@pytest.mark.parametrize("fault", ["kill", "hang"])
-@pytest.mark.parametrize("engine", ["gloo", pytest.param("nccl", marks=TWO_GPUS)])
-def test_a_lost_rank_ends_all_in_time_and_leaves_no_process(engine, fault, tmp_path):
-    folder = tmp_path / fault
+@pytest.mark.parametrize("fault", ["kill", "hang", "stop"])
+@pytest.mark.parametrize(
+    ("engine", "scenario"),
+    [
+        pytest.param("gloo", "faulty", id="gloo"),
+        pytest.param("gloo", "faulty_device", id="a stand-in for NCCL"),
+        pytest.param("nccl", "faulty", id="nccl", marks=TWO_GPUS),
+    ],
+)
+def test_a_lost_rank_ends_all_in_time_and_leaves_no_process(engine, scenario, fault, tmp_path):
+    folder, limit = tmp_path / fault, 5 if engine == "nccl" else 2
     folder.mkdir()
-    run = torchrun(2, "tutorial_lib.tests.rank", "faulty", folder, engine, 5)
+    run = torchrun(2, "tutorial_lib.tests.rank", scenario, folder, engine, limit)
     seconds = time.time() - (folder / "fault").stat().st_mtime
     assert run.returncode
-    assert seconds < 5 + (15 if engine == "gloo" else 60), "the timeout, and the end of all ranks"
-    if engine == "nccl" and fault == "hang":
-        assert "Timeout(ms)=5000" in run.stderr, "NCCL's own watchdog says it"
-    elif fault == "hang":
-        assert "error: epoch 2, batch 3: rank 0 of 2: another rank died, or kept this" in run.stderr
-        assert "for 5 s (" in run.stderr
-    else:
+    assert seconds < limit + 15, "the timeout, and the end of all ranks"
+    if fault == "kill":
         assert "Signal 9 (SIGKILL) received" in run.stderr
+    else:
+        lost = "rank 0 of 2: another rank died, or kept this one waiting for"
+        assert f"error: epoch 2, batch 3: {lost} {limit} s\n" in run.stderr
+        assert seconds > limit
+        assert (folder / "read").exists() == (scenario == "faulty_device"), "stuck in a C call"
     pids = [path.stem for path in folder.glob("*.pid")]
     assert len(pids) == 2
     assert not [pid for pid in pids if Path("/proc", pid).exists()], "no process, no zombie"
@@ -201,13 +212,16 @@ class Store(dict):
         self[key] = value
 
     def wait(self, keys, timeout):
-        assert all(key in self for key in keys), "waits for what nobody has set"
+        if not all(key in self for key in keys):
+            raise RuntimeError("waits for what nobody has set")
 
 
-def test_one_rank_speaks_for_all(capsys):
+def test_one_rank_speaks_for_all_unless_it_has_nothing_to_say(capsys):
     first, second = Rendezvous.__new__(Rendezvous), Rendezvous.__new__(Rendezvous)
     first.store = second.store = Store()
     first.rank, second.rank = 0, 1
+    second.tell_once("error: on one rank alone")
+    assert capsys.readouterr().err == "error: on one rank alone\n"
     first.tell_once("error: too wide")
     second.tell_once("error: too wide")
     assert capsys.readouterr().err == "error: too wide\n"
@@ -218,7 +232,268 @@ def test_without_torchrun_the_way_to_start_is_named():
         [sys.executable, "-m", "tutorial_lib.distributed"], capture_output=True, text=True
     )
     assert run.returncode
-    assert "error: 'RANK' is not set: start this with torchrun" in run.stderr
+    assert "error: RANK is not set: start this with torchrun" in run.stderr
+
+
+@pytest.fixture
+def alone_here(monkeypatch):
+    """The environment of the only rank."""
+    for name, value in rank.ALONE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("RANK", "2", "RANK=2, WORLD_SIZE=1"),
+        ("RANK", "1", "RANK=1, WORLD_SIZE=1"),
+        ("RANK", "-1", "RANK=-1"),
+        ("RANK", "foo", "RANK is 'foo', not a number"),
+        ("RANK", "", "RANK is not set"),
+        ("WORLD_SIZE", "0", "WORLD_SIZE=0"),
+        ("WORLD_SIZE", "-3", "WORLD_SIZE=-3"),
+        ("WORLD_SIZE", "1.5", "WORLD_SIZE is '1.5', not a number"),
+        ("LOCAL_RANK", "1", "LOCAL_RANK=1, LOCAL_WORLD_SIZE=1"),
+        ("LOCAL_RANK", "-1", "LOCAL_RANK=-1"),
+        ("LOCAL_WORLD_SIZE", "0", "LOCAL_WORLD_SIZE=0"),
+        ("LOCAL_WORLD_SIZE", "2", "LOCAL_WORLD_SIZE=2"),
+        ("MASTER_ADDR", None, "MASTER_ADDR is not set"),
+        ("MASTER_PORT", None, "MASTER_PORT is not set"),
+        ("MASTER_PORT", "http", "MASTER_PORT is 'http', not a number"),
+        ("MASTER_PORT", "65536", "MASTER_PORT is 65536, not a port"),
+        ("MASTER_PORT", "-1", "MASTER_PORT is -1, not a port"),
+    ],
+)
+def test_an_environment_that_cannot_be_is_refused_at_once(
+    name, value, message, alone_here, monkeypatch
+):
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match="start this with torchrun") as refused:
+        Ranks(engine="gloo")
+    assert message in str(refused.value)
+
+
+def test_a_local_rank_above_the_rank_is_refused(alone_here, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match="cannot be"):
+        Ranks(engine="gloo")
+
+
+def test_ranks_that_do_not_come_are_lost(alone_here, monkeypatch):
+    monkeypatch.setattr(rendezvous, "JOIN_SECONDS", 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RankLost, match=r"at the start: rank 0 of 2: .* waiting for 1 s \("):
+        Ranks(engine="gloo")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e20, 86_401])
+def test_a_timeout_that_is_no_limit_is_refused(seconds, alone_here):
+    with pytest.raises(Refused, match="--timeout must be above 0 and at most 86400 s"):
+        Ranks(engine="gloo", timeout=seconds)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[["--timeout", text] for text in ("0", "-1", "nan", "inf", "1e20", "86401", "soon")],
+        *[["--learning-rate", text] for text in ("0", "-1", "nan", "inf", "fast")],
+        *[
+            [name, text]
+            for name in ("--epochs", "--batch", "--hidden")
+            for text in ("0", "-1", "x")
+        ],
+        ["--net", "tuned"],
+        ["--engine", "mpi"],
+        ["--resume"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_line_refuses(options, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(options)
+    assert end.value.code == 2
+    assert options[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_line_takes_what_can_be():
+    numbers = ["--timeout", "86400", "--epochs", "1", "--batch", "1", "--hidden", "1"]
+    options = parse([*numbers, "--learning-rate", "1e-9", "--checkpoint", "run.npz", "--resume"])
+    assert (options.timeout, options.epochs, options.batch, options.hidden) == (86_400, 1, 1, 1)
+    assert options.learning_rate == 1e-9
+    assert options.resume
+
+
+@pytest.fixture
+def train_here(alone_here):
+    """Train a tiny network, as the only rank, with the options given; returns losses and model."""
+    with Ranks(engine="gloo") as ranks:
+
+        def call(images=None, labels=None, *, net="naive", hidden=3, model=None, **options):
+            given = rank.sample()
+            images = given[0][:32] if images is None else images
+            labels = given[1][:32] if labels is None else labels
+            model = model or STAGED[net](784, hidden, 10)
+            options = {"batch": 16} | options
+            return distributed_train(ranks, model, images, labels, **options), model
+
+        yield call
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_learning_rate_that_ruins_the_weights_is_refused(rate, train_here):
+    with pytest.raises(Refused, match="a finite learning rate above 0"):
+        train_here(learning_rate=rate)
+
+
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch": 0}, {"batch": -16}])
+def test_nothing_to_train_is_refused(options, train_here):
+    with pytest.raises(Refused, match="epochs and a batch of at least 1"):
+        train_here(**options)
+
+
+def test_one_all_reduce_a_step_and_two_with_overlap(train_here, monkeypatch):
+    sizes, whole = [], Ranks.sum
+    monkeypatch.setattr(
+        Ranks, "sum", lambda self, x, **options: sizes.append(len(x)) or whole(self, x, **options)
+    )
+    train_here()
+    gradients, table = 784 * 3 + 3 + 30 + 10 + 1, 1
+    assert sizes == [gradients, gradients, table]
+    sizes.clear()
+    train_here(overlap=True)
+    assert sizes == [41, gradients - 41, 41, gradients - 41, table]
+
+
+def test_a_batch_of_one_image_is_taken(train_here):
+    assert len(train_here(batch=1)[0]) == 32
+
+
+def test_a_batch_of_all_images_is_taken_and_one_more_is_refused(train_here):
+    assert len(train_here(batch=32)[0]) == 1
+    with pytest.raises(Refused, match="a batch of 33 needs as many images, the data set has 32"):
+        train_here(batch=33)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (xp.full(32, 10), "labels must lie in 0 … 9, they run from 10 to 10"),
+        (xp.arange(32) % 10 - 1, "they run from -1 to 8"),
+        (xp.zeros(31, dtype=int), r"one integer per image, \(32,\), they are int64 \(31,\)"),
+        (xp.zeros((32, 1), dtype=int), r"they are int64 \(32, 1\)"),
+        (xp.zeros(32), "they are float64"),
+        (xp.zeros(32, dtype=bool), "they are bool"),
+        ([0] * 32, "they are list"),
+    ],
+)
+def test_labels_are_checked_before_training(labels, message, train_here):
+    with pytest.raises(Refused, match=message):
+        train_here(labels=labels)
+
+
+def test_labels_of_any_integer_type_and_the_outermost_are_taken(train_here):
+    losses = [
+        train_here(labels=(xp.arange(32) % 10).astype(kind))[0]
+        for kind in ("uint8", "int32", "int64")
+    ]
+    assert losses[0] == losses[1] == losses[2]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"net": "fused"}, {"hidden": 4}, {"batch": 8}, {"learning_rate": 0.2}, {"images": 31}],
+    ids=str,
+)
+def test_a_run_resumes_with_its_own_settings_alone(changed, train_here, tmp_path):
+    path = tmp_path / "run.npz"
+    train_here(checkpoint=path)
+    before = path.read_bytes()
+    name = next(iter(changed))
+    if name == "images":
+        images, labels = rank.sample()
+        changed = {"images": images[:31], "labels": labels[:31]}
+    with pytest.raises(Refused, match=f"is of another run: {name} was .*, it is now"):
+        train_here(checkpoint=path, resume=True, epochs=2, **changed)
+    assert path.read_bytes() == before
+
+
+def test_a_resumed_run_says_after_which_epoch_it_goes_on(train_here, tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    train_here(checkpoint=path, epochs=2)
+    assert capsys.readouterr().out.count("Batch 0  Loss: 0.") == 2
+    losses, _ = train_here(checkpoint=path, resume=True, epochs=3)
+    assert len(losses) == 3 * 2
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "Resumed after epoch 2"
+    assert [line[:15] for line in printed[1:]] == ["Batch 0  Loss: "]
+
+
+def test_a_refused_resume_leaves_the_model_as_it_was(train_here, tmp_path):
+    path = tmp_path / "run.npz"
+    train_here(checkpoint=path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"bias_output": np.full(10, np.nan, dtype=np.float32)})
+    model, fresh = (STAGED["naive"](784, 3, 10) for _ in range(2))
+    with pytest.raises(Refused, match="bias_output has values that are not finite"):
+        train_here(checkpoint=path, resume=True, epochs=2, model=model)
+    for ours, theirs in zip(model.parameters, fresh.parameters):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
+@pytest.mark.parametrize("place", ["missing/run.npz", "", "file/run.npz", "n" * 250 + ".npz"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_place_that_cannot_be_written_is_found_before_training(
+    place, resume, train_here, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    path = tmp_path / place
+    with pytest.raises(Refused, match="the checkpoint") as refused:
+        train_here(checkpoint=path, resume=resume)
+    assert str(path) in str(refused.value)
+    assert "name a file" in str(refused.value)
+    assert "delete" not in str(refused.value)
+    assert "Batch" not in capsys.readouterr().out
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_watch_reports_what_takes_too_long_and_nothing_else():
+    lost, prepared = [], []
+    watch = Watch(lambda *what: lost.append((*what, time.monotonic())), lambda: prepared.append(1))
+    watch.start()
+    start = time.monotonic()
+    for _ in range(20):  # together longer than the limit
+        with watch.limited("short", 0.5):
+            time.sleep(0.05)
+    watch.expect("over at once", 0.5, lambda: True)
+    watch.settle()
+    assert time.monotonic() - start > 0.9
+    assert lost == []
+    begun = time.monotonic()
+    watch.expect("never over", 0.5, lambda: False)
+    watch.expect("behind it", 0.0, lambda: True)
+    time.sleep(1.2)
+    watch.stop()
+    ((place, limit, when),) = lost
+    assert (place, limit) == ("never over", 0.5)
+    assert 0.5 < when - begun < 1.1
+    assert prepared == [1]
+
+
+def test_each_that_is_waited_for_has_its_whole_limit():
+    lost, begun = [], time.monotonic()
+    watch = Watch(lambda *what: lost.append(what))
+    watch.start()
+    for number in (1, 2, 3):  # begun together, over one after the other: as on a busy device
+        watch.expect(f"{number}", 0.6, lambda n=number: time.monotonic() - begun > 0.4 * n)
+    watch.settle()
+    watch.stop()
+    assert time.monotonic() - begun > 1.2
+    assert lost == []
 
 
 class Recorder:
@@ -316,51 +591,3 @@ def test_nccl(size, alone, tmp_path):
             np.testing.assert_allclose(arrays[f"{name} losses"], losses, rtol=0, atol=1e-6)
             np.testing.assert_allclose(arrays[f"{name} weights"], weights, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(arrays["resumed weights"], arrays["fused weights"])
-
-
-@pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "run.npz"
-    checkpoint.save(path, MnistNetNaive(784, 3, 10), [0.5, 0.25], 2, {"batch": 256})
-    return path
-
-
-def test_checkpoint_round_trip(saved):
-    arrays = checkpoint.load(saved, {"batch": 256})
-    assert arrays["losses"].tolist() == [0.5, 0.25]
-    assert int(arrays["epoch"]) == 2
-    for name in checkpoint.PARAMETERS:
-        ours = getattr(MnistNetNaive(784, 3, 10), name)
-        np.testing.assert_array_equal(arrays[name], to_numpy(ours))
-
-
-@pytest.mark.parametrize("fault", ["cut", "flipped", "empty", "text", "pickle", "other arrays"])
-def test_a_damaged_checkpoint_is_refused(fault, saved):
-    content = bytearray(saved.read_bytes())
-    if fault == "cut":
-        saved.write_bytes(content[: len(content) // 2])
-    elif fault == "flipped":
-        content[len(content) // 3] ^= 1
-        saved.write_bytes(content)
-    elif fault == "other arrays":
-        np.savez(saved, weights=np.zeros(3))
-    elif fault == "pickle":
-        names = (*checkpoint.PARAMETERS, "losses", "epoch", "run_batch")
-        np.savez(saved, **dict.fromkeys(names, np.array({})))
-    else:
-        saved.write_bytes(b"" if fault == "empty" else b"not a checkpoint")
-    with pytest.raises(Refused, match="damaged or no checkpoint"):
-        checkpoint.load(saved, {"batch": 256})
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved, monkeypatch):
-    before = saved.read_bytes()
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Refused, match="cannot be written: no space left"):
-        checkpoint.save(saved, MnistNetNaive(784, 3, 10), [], 3, {"batch": 256})
-    assert saved.read_bytes() == before
-    assert [path.name for path in saved.parent.iterdir()] == [saved.name]

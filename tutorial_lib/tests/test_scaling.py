@@ -1,6 +1,7 @@
 """The ring by hand, the cost model, and the record of the scaling benchmark."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -91,8 +92,40 @@ def test_the_benchmark_writes_what_its_ranks_found(monkeypatch, tmp_path):
     assert record["steps"] == [{"ranks": 1}, {"ranks": 2}]
     assert plans[1]["batches"] == [64, 100]
     assert plans[2]["batches"] == [32, 50, 64, 100]
-    with pytest.raises(SystemExit):
-        scaling.main(["--batches", "64", "--ranks", "3"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[[f"--{name}", n] for name in ("repeats", "widths", "ranks", "batches") for n in "0x"],
+        ["--repeats", "1"],
+        ["--bytes", "0"],
+        ["--bytes", "4", "6"],
+        ["--widths", "30", "-1"],
+        ["--widths"],
+        ["--net", "tuned"],
+        ["--engine", "mpi"],
+        ["--batches", "64", "--ranks", "1", "3"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_measured_is_refused_before_any_rank_starts(options, capsys, monkeypatch):
+    monkeypatch.setattr(scaling, "launch", lambda *_: pytest.fail("has started"))
+    with pytest.raises(SystemExit) as end:
+        scaling.main(options)
+    assert end.value.code == 2
+    assert "scaling: error: " in capsys.readouterr().err
+
+
+def test_ranks_that_fail_leave_one_message_and_no_record(monkeypatch, tmp_path):
+    def launch(*_):
+        raise subprocess.CalledProcessError(1, "torchrun")
+
+    monkeypatch.setattr(scaling, "launch", launch)
+    monkeypatch.setattr("tutorial_lib.benchmarks.record.RESULTS", tmp_path)
+    with pytest.raises(SystemExit, match="error: 2 ranks did not finish"):
+        scaling.main(["--ranks", "2"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_stored_records_are_whole():
