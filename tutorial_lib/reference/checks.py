@@ -148,7 +148,7 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
 
 
 def check_supported(
-    described: MatmulEpilog | None,
+    earlier: set[MatmulEpilog],
     epilog: MatmulEpilog | None,
     a: Layout,
     b: Layout,
@@ -156,14 +156,21 @@ def check_supported(
 ) -> None:
     """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
 
-    `described` is the epilog of an earlier plan of the same Matmul: nvmath describes the matmul to
-    cuBLASLt once, and what a new plan does not overwrite stays.
+    `earlier` are the epilogs of earlier plans of the same Matmul. nvmath describes the matmul to
+    cuBLASLt once: the epilog stays if the new plan has none, and so do the extra outputs; after
+    BGRADB operand b stays transposed. Whether that is refused or computed, it is not asked for.
     """
-    stays = epilog is None or (described is not None and epilogs.has_outputs(described))
-    if described not in (None, epilog) and stays:
+    outputs = any(map(epilogs.has_outputs, earlier))
+    transposed = MatmulEpilog.BGRADB in earlier
+    if (
+        (earlier and epilog is None)
+        or (outputs and not epilogs.has_outputs(epilog))
+        or (transposed and epilog != MatmulEpilog.BGRADB)
+    ):
+        names = ", ".join(sorted(e.name for e in earlier))
         raise cuBLASLtError(
-            f"{NOT_SUPPORTED}: this Matmul was planned with {described.name}; "
-            "make another Matmul for another epilog"
+            f"{NOT_SUPPORTED}: this Matmul was planned with {names} before, which nvmath does not "
+            "undo: make another Matmul"
         )
     if c is not None and memory_order(c) == "C" and epilog in epilogs.COLUMN_MAJOR:
         raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")

@@ -158,7 +158,7 @@ STAGES: dict[MatmulEpilog, tuple[Callable[[np.ndarray, Call], None], ...]] = {
 # RELU and GELU leave the result in the order of operand a, and so does BGRADA; the rest do not.
 COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog.BGRADA}
 
-# The extra input a stage reads, by its name in `epilog_inputs`, and the stages that leave an output.
+# The extra input a stage reads, by its name in `epilog_inputs`; the stages that leave an output.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
 WITH_OUTPUT = {relu_aux, gelu_aux, drelu_bgrad, dgelu_bgrad, bgrada, bgradb}
 
@@ -168,9 +168,9 @@ def input_names(epilog: MatmulEpilog) -> set[str]:
     return {INPUTS[stage] for stage in STAGES[epilog] if stage in INPUTS}
 
 
-def has_outputs(epilog: MatmulEpilog) -> bool:
+def has_outputs(epilog: MatmulEpilog | None) -> bool:
     """Whether the epilog leaves an extra output."""
-    return not WITH_OUTPUT.isdisjoint(STAGES[epilog])
+    return epilog is not None and not WITH_OUTPUT.isdisjoint(STAGES[epilog])
 
 
 def apply(epilog: MatmulEpilog, d: np.ndarray, call: Call) -> None:

@@ -42,18 +42,20 @@ class Layout:
 
         For a single column that stands for `columns` equal ones, give `columns`.
         """
+        size, (rows, cols) = self.dtype.itemsize, self.strides
         column_major = memory_order(self) == "F"
-        rows, cols = (stride // self.dtype.itemsize for stride in self.strides)
         if columns is None:
             extents, meant = self.shape, (rows, cols)
-            read = (1, max(extents[0], cols)) if column_major else (max(extents[1], rows), 1)
+            line = max(
+                self.shape[0 if column_major else 1], (cols if column_major else rows) // size
+            )
         else:
-            extents, meant = (self.shape[0], columns), (rows, 0)
-            read = (1, 0) if column_major else (0, 1)
+            extents, meant, line = (self.shape[0], columns), (rows, 0), 0
+        read = (size, line * size) if column_major else (line * size, size)
         if any(n > 1 and ours != theirs for n, ours, theirs in zip(extents, meant, read)):
             raise ValueError(
-                f"{name} has strides {meant} in elements, but nvmath would read it with {read}: "
-                "overlapping, repeated and reversed rows or columns must be copied first"
+                f"{name} has strides {meant} bytes, but nvmath would read it with {read}, which is "
+                "other memory: copy it first"
             )
 
     def read(self, x: np.ndarray) -> np.ndarray:

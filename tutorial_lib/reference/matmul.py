@@ -95,7 +95,7 @@ class Matmul:
         if c is not None:
             self._layouts["c"] = Layout.of(c)
         self._inputs: Inputs = {}
-        self._described: MatmulEpilog | None = None
+        self._earlier: set[MatmulEpilog] = set()  # epilogs of all plans
 
     @_alive
     def plan(
@@ -120,11 +120,12 @@ class Matmul:
         a, b, c = map(self._layouts.get, "abc")
         self._inputs = checks.check_epilog_inputs(a, b, c, epilog, epilog_inputs)
         self._input_layouts = {name: Layout.of(x) for name, x in self._inputs.items()}
-        described, self._described = self._described, epilog or self._described
-        self.algorithms = (
-            (Algorithm(),) if algorithms is None else checks.check_algorithms(algorithms)
-        )
-        checks.check_supported(described, epilog, a, b, c)
+        earlier = set(self._earlier)
+        if epilog is not None:
+            self._earlier.add(epilog)
+        given = (Algorithm(),) if algorithms is None else algorithms
+        self.algorithms = checks.check_algorithms(given)
+        checks.check_supported(earlier, epilog, a, b, c)
         self._epilog = epilog
         self._order = memory_order(c or a)
         if c is None and epilog in epilogs.COLUMN_MAJOR:

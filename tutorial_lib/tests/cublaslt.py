@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 from nvmath.linalg import advanced
-from nvmath.linalg._internal import epilog_protocol
 from nvmath.linalg.advanced import matmulmod
 
 from tutorial_lib.reference import epilogs
@@ -76,9 +75,7 @@ class CuBLASLt:
         desc = self.objects[desc]
         if c == 0:
             lc, c = ld, d  # not read
-        a, b, c, d = (
-            self._matrix(x, i) for x, i in ((a, la), (b, lb), (c, lc), (d, ld))
-        )
+        a, b, c, d = (self._matrix(x, i) for x, i in ((a, la), (b, lb), (c, lc), (d, ld)))
         alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
         b = b if desc.transb is None else b.T
         (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
