@@ -33,7 +33,7 @@ class Layout:
     dtype: np.dtype
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "Layout":
+    def of(cls: type["Layout"], x: np.ndarray) -> "Layout":
         """The layout of an array."""
         return cls(x.shape, x.strides, x.dtype)
 
