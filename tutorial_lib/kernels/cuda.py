@@ -17,9 +17,14 @@ FOLDER = Path(__file__).parent
 NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 
+def source(name: str) -> str:
+    """The whole of what is compiled for the kernels of ``{name}.cu``."""
+    return "".join((FOLDER / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
+
+
 @functools.cache
 def _module(name: str, **constants: int) -> Any:
-    code = "".join((FOLDER / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
+    code = source(name)
     defines = [f"-D{constant}={value}" for constant, value in constants.items()]
     return xp.RawModule(code=code, options=("--std=c++17", *defines))
 

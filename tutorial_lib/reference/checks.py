@@ -1,16 +1,19 @@
 """What nvmath and cuBLASLt refuse, and the exceptions they refuse it with.
 
 Types and meanings are those of nvmath-python 1.0 and of the cuBLASLt behind it; the words are
-this book's.
+this book's. One thing is refused here only: a view that nvmath would read as other memory.
 """
 
 import logging
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog
-from tutorial_lib.reference.options import MatmulOptions
+from tutorial_lib.reference.layouts import Layout, memory_order
+from tutorial_lib.reference.options import Algorithm, MatmulOptions
 
 NOT_SUPPORTED = "CUBLAS_STATUS_NOT_SUPPORTED"  # what cuBLASLt answers
 
@@ -23,29 +26,14 @@ class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
     """CuBLASLt itself refused: a combination that it does not support."""
 
 
-def _strides(x: np.ndarray) -> tuple[int, ...]:
-    return tuple(stride / x.itemsize for stride in x.strides)
-
-
-def memory_order(x: np.ndarray) -> str:
-    """F if a matrix is column-major, C if row-major; one row or column counts as in cuBLASLt."""
-    rows, columns = _strides(x)
-    if rows == 1 or (columns != 1 and x.shape[0] == 1):
-        return "F"
-    if columns == 1 or x.shape[1] == 1:
-        return "C"
-    raise ValueError(
-        f"a matrix of strides {x.strides} bytes is neither row- nor column-major: copy it first"
-    )
-
-
-def _check_array(x: np.ndarray, name: str) -> None:
+def check_array(x: np.ndarray, name: str) -> None:
+    """Whether it is an array at all."""
     if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
+        raise ValueError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
 
 
 def _check_operand(x: np.ndarray, name: str) -> None:
-    _check_array(x, f"operand {name}")
+    check_array(x, f"operand {name}")
     if x.dtype not in (np.float32, np.float64):
         raise ValueError(f"operand {name} is {x.dtype}; the reference takes float32 and float64")
     if x.ndim != 2:
@@ -53,7 +41,6 @@ def _check_operand(x: np.ndarray, name: str) -> None:
         raise ValueError(f"operand {name} must have 2 dimensions, its shape is {x.shape}{hint}")
     if 0 in x.shape:
         raise ValueError(f"operand {name} has shape {x.shape}: each extent must be at least 1")
-    memory_order(x)
 
 
 def check_operands(
@@ -78,6 +65,8 @@ def check_operands(
     compute_type = options.compute_type
     if compute_type is not None and ("64F" in compute_type.name) != (a.dtype == np.float64):
         raise ValueError(f"{compute_type.name} does not compute with {a.dtype}")
+    Layout.of(a).check_read_as_meant("operand a")
+    Layout.of(b).check_read_as_meant("operand b")
     if c is not None:
         _check_operand(c, "c")
         _check_c(c, m, n, a.dtype, options.inplace)
@@ -89,15 +78,14 @@ def _check_c(c: np.ndarray, m: int, n: int, dtype: np.dtype, inplace: bool) -> N
     if c.shape != (m, n) and (inplace or c.shape != (m, 1)):
         allowed = f"({m}, {n})" if inplace else f"({m}, {n}) or ({m}, 1)"
         raise ValueError(f"operand c must have shape {allowed}, it has {c.shape}")
-    broadcast = any(extent > 1 and not stride for extent, stride in zip(c.shape, c.strides))
-    if inplace and broadcast:
-        raise ValueError("inplace=True writes into c, which must not be broadcast: copy it first")
+    repeated = c.shape[1] == 1 and not inplace
+    Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
 
 
 def check_epilog_inputs(
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray | None,
+    a: Layout,
+    b: Layout,
+    c: Layout | None,
     epilog: MatmulEpilog | None,
     inputs: dict[str, np.ndarray] | None,
 ) -> dict[str, np.ndarray]:
@@ -110,6 +98,11 @@ def check_epilog_inputs(
         return {}
     if epilog not in epilogs.STAGES:  # DEFAULT is not, in nvmath either
         raise AssertionError("Not supported.")
+    if not hasattr(epilog, "name"):
+        raise AttributeError(f"epilog={epilog!r} has no name: pass a member of MatmulEpilog")
+    bgrads = MatmulEpilog.BGRADA, MatmulEpilog.BGRADB
+    if c is not None and memory_order(c) == "C" and epilog in bgrads:
+        raise ValueError(f"{epilog.name} needs a column-major operand c")
     (m, k), n = a.shape, b.shape[1]
     names = epilogs.input_names(epilog)
     if k == 1 and names & {"relu_aux", "gelu_aux"}:
@@ -122,9 +115,8 @@ def check_epilog_inputs(
             f"it was given {sorted(inputs or {})}"
         )
     for name, x in inputs.items():
-        _check_array(x, f"epilog input {name!r}")
+        check_array(x, f"epilog input {name!r}")
         _check_epilog_input(name, x, m, n, a.dtype)
-    _check_supported(epilog, a, b, c)
     return dict(inputs)
 
 
@@ -139,10 +131,15 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
             f"epilog input {name!r} must have shape {' or '.join(map(str, shapes))}, "
             f"it has {x.shape}"
         )
-    if _strides(x)[0] != 1:
+    if x.strides[0] != x.itemsize:
         raise ValueError(
             f"epilog input {name!r} must be column-major, with stride 1 along its rows; "
             f"its strides are {x.strides} bytes"
+        )
+    if x.ndim == 2 and x.shape[1] > 1 and x.strides[1] != x.shape[0] * x.itemsize:
+        raise ValueError(
+            f"the columns of epilog input {name!r} must follow one another in memory, or nvmath "
+            f"would read other memory: copy it first; its strides are {x.strides} bytes"
         )
     expected = np.dtype(np.uint8) if name == "relu_aux" else dtype
     if x.dtype != expected:
@@ -150,24 +147,51 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
         raise error(f"epilog input {name!r} must be {expected}, it is {x.dtype}")
 
 
-def _check_supported(
-    epilog: MatmulEpilog, a: np.ndarray, b: np.ndarray, c: np.ndarray | None
+def check_supported(
+    earlier: set[MatmulEpilog],
+    epilog: MatmulEpilog | None,
+    a: Layout,
+    b: Layout,
+    c: Layout | None,
 ) -> None:
-    """Memory orders that cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1)."""
-    if c is not None and memory_order(c) == "C":
-        if epilog in (MatmulEpilog.BGRADA, MatmulEpilog.BGRADB):
-            raise ValueError(f"{epilog.name} needs a column-major operand c")
-        if epilog in epilogs.COLUMN_MAJOR:
-            raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
+    """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
+
+    `earlier` are the epilogs of earlier plans of the same Matmul. nvmath describes the matmul to
+    cuBLASLt once: the epilog stays if the new plan has none, and so do the extra outputs; after
+    BGRADB operand b stays transposed. Whether that is refused or computed, it is not asked for.
+    """
+    outputs = any(map(epilogs.has_outputs, earlier))
+    transposed = MatmulEpilog.BGRADB in earlier
+    if (
+        (earlier and epilog is None)
+        or (outputs and not epilogs.has_outputs(epilog))
+        or (transposed and epilog != MatmulEpilog.BGRADB)
+    ):
+        names = ", ".join(sorted(e.name for e in earlier))
+        raise cuBLASLtError(
+            f"{NOT_SUPPORTED}: this Matmul was planned with {names} before, which nvmath does not "
+            "undo: make another Matmul"
+        )
+    if c is not None and memory_order(c) == "C" and epilog in epilogs.COLUMN_MAJOR:
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
     if epilog == MatmulEpilog.BGRADA and memory_order(a) == "C":
         raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADA needs a column-major operand a")
     if epilog == MatmulEpilog.BGRADB and memory_order(b) == "F":
         raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADB needs a row-major operand b")
 
 
-def check_matches(new: np.ndarray, held: np.ndarray, name: str) -> None:
+def check_algorithms(algorithms: Iterable[Any]) -> tuple[Algorithm, ...]:
+    """Whether these are algorithms of a plan."""
+    algorithms = tuple(algorithms)
+    if not algorithms:
+        raise IndexError("the algorithms passed to plan() must be at least one")
+    if not all(isinstance(algorithm, Algorithm) for algorithm in algorithms):
+        raise AssertionError("the algorithms passed to plan() must be those that a plan returned")
+    return algorithms
+
+
+def check_matches(new: np.ndarray, held: Layout, name: str) -> None:
     """Whether an operand may take the place of the one that the plan holds."""
-    _check_array(new, name)
     for what, ours, theirs in (
         ("dtype", held.dtype, new.dtype),
         ("shape", held.shape, new.shape),

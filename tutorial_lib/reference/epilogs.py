@@ -158,8 +158,9 @@ STAGES: dict[MatmulEpilog, tuple[Callable[[np.ndarray, Call], None], ...]] = {
 # RELU and GELU leave the result in the order of operand a, and so does BGRADA; the rest do not.
 COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog.BGRADA}
 
-# The extra input a stage reads, by its name in `epilog_inputs`.
+# The extra input a stage reads, by its name in `epilog_inputs`; the stages that leave an output.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
+WITH_OUTPUT = {relu_aux, gelu_aux, drelu_bgrad, dgelu_bgrad, bgrada, bgradb}
 
 
 def input_names(epilog: MatmulEpilog) -> set[str]:
@@ -167,7 +168,38 @@ def input_names(epilog: MatmulEpilog) -> set[str]:
     return {INPUTS[stage] for stage in STAGES[epilog] if stage in INPUTS}
 
 
+def has_outputs(epilog: MatmulEpilog | None) -> bool:
+    """Whether the epilog leaves an extra output."""
+    return epilog is not None and not WITH_OUTPUT.isdisjoint(STAGES[epilog])
+
+
 def apply(epilog: MatmulEpilog, d: np.ndarray, call: Call) -> None:
     """Run the epilog's stages over `d`, in place; extra outputs go to `call.outputs`."""
     for stage in STAGES[epilog]:
         stage(d, call)
+
+
+def compute(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    alpha: float,
+    beta: float,
+    inputs: dict[str, np.ndarray],
+    epilog: MatmulEpilog | None,
+    order: str,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """``epilog(alpha * a @ b + beta * c)``: a new array (M, N) in `order`, and extra outputs."""
+    d = np.empty((a.shape[0], b.shape[1]), a.dtype, order=order)
+    if order == "F":  # a column-major product is the row-major one of the transposes
+        np.matmul(b.T, a.T, out=d.T)
+    else:
+        np.matmul(a, b, out=d)
+    if alpha != 1:
+        d *= alpha
+    if beta != 0:  # a beta of 0 means that c is not read, even where it holds NaN
+        d += beta * c
+    call = Call(a, b, inputs)
+    if epilog is not None:
+        apply(epilog, d, call)
+    return d, call.outputs

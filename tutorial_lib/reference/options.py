@@ -1,8 +1,10 @@
-"""How a matmul is to be computed: what nvmath's MatmulOptions offers and this book uses."""
+"""How a matmul is to be computed: what nvmath's options offer and this book uses."""
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
 
 
 class MatmulComputeType(IntEnum):
@@ -29,12 +31,29 @@ class MatmulOptions:
             self.compute_type = MatmulComputeType(self.compute_type)
 
 
-def as_options(options: "MatmulOptions | dict[str, Any] | None") -> MatmulOptions:
-    """Options from an object, from a dict of its fields, or the defaults from None."""
+@dataclass
+class MatmulPlanPreferences:
+    """What cuBLASLt's search for algorithms is told; NumPy has one algorithm, so without effect."""
+
+    reduction_scheme_mask: int | None = None
+    max_waves_count: float | None = None
+    numerical_impl_mask: int | None = None
+    limit: int | None = None
+
+
+class Algorithm:
+    """One way to compute a planned matmul, as `plan` returns it; `execute` takes it back."""
+
+
+def as_options(cls: type[Options], options: Options | dict[str, Any] | None) -> Options:
+    """Options from an object, from a dict of its fields, or the defaults from None.
+
+    Raises TypeError for a field that does not exist, or for anything else.
+    """
     if isinstance(options, dict):
-        return MatmulOptions(**options)
+        return cls(**options)
     if options is None:
-        return MatmulOptions()
-    if not isinstance(options, MatmulOptions):
-        raise TypeError(f"options must be MatmulOptions or a dict, not {type(options).__name__}")
+        return cls()
+    if not isinstance(options, cls):
+        raise TypeError(f"options must be {cls.__name__} or a dict, not {type(options).__name__}")
     return options

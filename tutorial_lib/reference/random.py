@@ -17,6 +17,8 @@ import secrets
 
 import numpy as np
 
+from tutorial_lib.reference.graphs import refuse
+
 GENERATORS = 4096
 WORD = 2**32
 
@@ -122,6 +124,7 @@ def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float
             f"the reference stream draws float32 only, not {np.dtype(dtype)}: "
             "pass dtype=numpy.float32"
         )
+    refuse("drawing random numbers", NotImplementedError)
     out = np.empty(() if size is None else size, np.float32)
     scale = np.float32(2**-32)
     out.flat = _stream().draw(out.size).astype(np.float32) * scale + scale / 2

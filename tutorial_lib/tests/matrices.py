@@ -40,3 +40,17 @@ def close(actual, expected, scale=1.0):
     """Equal up to rounding, for sums of up to a few hundred terms of size `scale`."""
     tolerance = 200 * np.finfo(actual.dtype).eps * max(scale, 1)
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def strides_of_any(shape):
+    """Strides in elements for a matrix: dense, with gaps, overlapping, repeated, backwards."""
+    rows, columns = shape
+    likely = [1, rows, columns, rows + 2, columns + 2, 2, 0, -1, -rows, -columns]
+    return st.tuples(st.sampled_from(likely), st.sampled_from(likely))
+
+
+def numbers_in_memory(shape, strides, *, size=2000):
+    """A float64 matrix of these strides in elements, amid numbers that all differ."""
+    memory = np.random.default_rng(1).standard_normal(size)
+    strides = [8 * stride for stride in strides]
+    return np.lib.stride_tricks.as_strided(memory[size // 2 :], shape, strides)

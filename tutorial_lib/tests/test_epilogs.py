@@ -164,6 +164,8 @@ def test_alpha_beta_c_and_inplace(operands, data, alpha, beta, inplace):
     m, n = len(a), b.shape[1]
     columns = n if inplace else data.draw(st.sampled_from([1, n]))
     c = matrix(data.draw, np.random.default_rng(3), (m, columns), a.dtype)
+    if columns == 1 and not inplace:
+        c = c.copy()  # one column that stands for all must be packed
     expected = alpha * product(a, b) + beta * c.astype(np.float64)
     with Matmul(a, b, c, alpha=alpha, beta=beta, options=MatmulOptions(inplace=inplace)) as mm:
         mm.plan(epilog=E.RELU)

@@ -10,6 +10,7 @@ from tutorial_lib.reference.matmul import (
     MatmulComputeType,
     MatmulEpilog,
     MatmulOptions,
+    MatmulPlanPreferences,
     cuBLASLtError,
     matmul,
 )
@@ -69,10 +70,137 @@ def test_epilog_inputs_of_the_caller_are_not_changed():
         assert (inputs["bias"] == 1).all()
 
 
-def test_a_second_plan_replaces_the_first(mm):
+def test_a_plan_made_anew_takes_another_epilog_where_nothing_of_the_old_one_stays(mm):
+    mm.plan()
+    mm.plan(epilog=MatmulEpilog.RELU)
     mm.plan(epilog=MatmulEpilog.BIAS, epilog_inputs={"bias": ones(4)})
+    assert (mm.execute() == 4).all()
+    mm.plan(epilog=MatmulEpilog.BIAS, epilog_inputs={"bias": 2 * ones(4)})
+    assert (mm.execute() == 5).all()
+    mm.plan(epilog=MatmulEpilog.RELU_AUX)
+    mm.plan(epilog=MatmulEpilog.GELU_AUX)
+    assert set(mm.execute()[1]) == {"gelu_aux"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (MatmulEpilog.RELU, None),
+        (MatmulEpilog.RELU_AUX, MatmulEpilog.RELU),
+        (MatmulEpilog.BGRADB, MatmulEpilog.RELU_AUX),
+    ],
+)
+def test_a_plan_made_anew_is_refused_where_something_of_the_old_one_stays(mm, first, then):
+    mm.plan(epilog=first)
+    with pytest.raises(cuBLASLtError, match=f"planned with {first.name} before.*another Matmul"):
+        mm.plan(epilog=then)
+    with pytest.raises(RuntimeError, match="before plan"):
+        mm.execute()
+    mm.plan(epilog=first)
+    mm.execute()
+
+
+def test_a_plan_that_cublaslt_refused_is_not_forgotten(mm):
+    with pytest.raises(cuBLASLtError, match="operand a"):
+        mm.plan(epilog=MatmulEpilog.BGRADA)
+    with pytest.raises(cuBLASLtError, match="BGRADA before"):
+        mm.plan()
+
+
+def test_a_plan_that_was_wrong_is_forgotten(mm):
+    for wrong in ({"epilog": MatmulEpilog.BIAS}, {"preferences": {"limt": 1}}, {"epilog": 2}):
+        with pytest.raises((ValueError, TypeError, AttributeError)):
+            mm.plan(**wrong)
+        with pytest.raises(RuntimeError, match="before plan"):
+            mm.execute()
     mm.plan()
     assert (mm.execute() == 3).all()
+
+
+def test_an_epilog_input_is_known_to_its_own_plan_only(mm):
+    inputs = {"bias": ones(4)}
+    for _ in range(2):
+        for reset in (mm.reset_operands, mm.reset_operands_unchecked):
+            with pytest.raises(KeyError, match="bias"):
+                reset(epilog_inputs=inputs)
+        mm.plan(epilog=MatmulEpilog.BIAS, epilog_inputs=inputs)
+        mm.reset_operands(epilog_inputs=inputs)
+        with pytest.raises(ValueError, match="needs the epilog inputs"):
+            mm.plan(epilog=MatmulEpilog.BIAS)
+
+
+def test_a_beta_of_0_never_reads_c():
+    nan = np.full((4, 5), np.nan, np.float32)
+    assert (matmul(ones(4, 3), ones(3, 5), nan, beta=0) == 3).all()
+    assert (matmul(ones(4, 3), ones(3, 5), nan, beta=0, options={"inplace": True}) == 3).all()
+    assert (nan == 3).all()
+
+
+def test_scale_factors_are_numbers(mm):
+    with pytest.raises(ValueError, match="cannot be converted to float32"):
+        Matmul(ones(4, 3), ones(3, 5), ones(4, 5), beta=ones(4, 1))
+    with pytest.raises(ValueError, match=r"alpha=[\s\S]*cannot be converted"):
+        mm.reset_operands(alpha=ones(4, 1))
+    mm.plan()
+    mm.reset_operands(alpha=np.float64(2))
+    assert mm.execute().dtype == np.float32
+    assert (mm.execute() == 6).all()
+
+
+def test_algorithms_are_those_that_a_plan_returned(mm):
+    first = mm.plan()
+    assert (mm.execute(algorithm=first[0]) == 3).all()
+    assert mm.plan(algorithms=first) == first == mm.algorithms
+    for algorithm in ("numpy.matmul", Matmul(ones(4, 3), ones(3, 5)).plan()[0]):
+        with pytest.raises(ValueError, match="none of those"):
+            mm.execute(algorithm=algorithm)
+    for algorithms, error in ((["numpy.matmul"], AssertionError), ([], IndexError), (5, TypeError)):
+        with pytest.raises(error):
+            mm.plan(algorithms=algorithms)
+
+
+def test_preferences_and_options_are_those_that_there_are(mm):
+    assert mm.plan(preferences={"limit": 4})
+    assert mm.plan(preferences=MatmulPlanPreferences(limit=4))
+    assert (matmul(ones(4, 3), ones(3, 5), preferences={"limit": 4}) == 3).all()
+    for wrong in ({"limt": 4}, [4]):
+        with pytest.raises(TypeError):
+            mm.plan(preferences=wrong)
+        with pytest.raises(TypeError):
+            matmul(ones(4, 3), ones(3, 5), preferences=wrong)
+        with pytest.raises(TypeError):
+            Matmul(ones(4, 3), ones(3, 5), options=wrong)
+
+
+def test_what_a_reset_refused_unchecked_says(mm):
+    mm.plan()
+    with pytest.raises(IndexError, match="without an operand c"):
+        mm.reset_operands_unchecked(c=ones(4, 5))
+    with pytest.raises(ValueError, match="sequence"):
+        mm.reset_operands_unchecked(alpha=[1.0, 2.0])
+    mm.reset_operands_unchecked(beta=2)
+    with pytest.raises(AssertionError, match="no operand c"):
+        mm.execute()
+
+
+def test_views_that_nvmath_would_misread_are_refused():
+    """The message says what nvmath would read, and what to do."""
+    with pytest.raises(
+        ValueError, match=r"operand a has strides \(0, 4\) bytes.*with \(12, 4\).*copy it"
+    ):
+        Matmul(np.broadcast_to(ones(3), (4, 3)), ones(3, 5))
+    with pytest.raises(ValueError, match=r"operand b has strides \(-20, 4\)"):
+        Matmul(ones(4, 3), ones(3, 5)[::-1])
+    with pytest.raises(ValueError, match=r"operand c has strides \(8, 0\).*with \(0, 4\)"):
+        Matmul(ones(4, 3), ones(3, 5), ones(4, 2)[:, :1], beta=1)
+    mask = np.asfortranarray(np.zeros((16, 10), np.uint8))[:, ::2]
+    with pytest.raises(ValueError, match="columns of epilog input 'relu_aux' must follow"):
+        matmul(ones(4, 3), ones(3, 5), epilog=MatmulEpilog.DRELU, epilog_inputs={"relu_aux": mask})
+    one = np.asfortranarray(np.zeros((16, 2), np.uint8))[:, ::2]
+    inputs = {"relu_aux": one}
+    assert (
+        matmul(ones(4, 3), ones(3, 1), epilog=MatmulEpilog.DRELU, epilog_inputs=inputs).any() == 0
+    )
 
 
 def test_options_may_be_a_dict():
@@ -91,7 +219,13 @@ def test_order_of_calls(mm):
     mm.autotune(iterations=3)
     mm.free()
     mm.free()
-    for use in (mm.plan, mm.execute, mm.autotune, lambda: mm.reset_operands(a=ones(4, 3))):
+    for use in (
+        mm.plan,
+        mm.execute,
+        mm.autotune,
+        lambda: mm.reset_operands(a=ones(4, 3)),
+        lambda: mm.reset_operands_unchecked(a=ones(4, 3)),
+    ):
         with pytest.raises(InvalidMatmulState):
             use()
 
@@ -104,11 +238,11 @@ def test_order_of_calls(mm):
         (ones(4, 3, dtype=np.float64), "dtype"),
     ],
 )
-def test_reset_refuses_what_the_plan_does_not_fit_and_changes_nothing(mm, operand, match):
+def test_reset_refuses_what_the_plan_does_not_fit_and_what_comes_after_it(mm, operand, match):
     mm.plan()
     with pytest.raises(ValueError, match=match):
-        mm.reset_operands(b=2 * ones(3, 5), a=operand)
-    assert (mm.execute() == 3).all()
+        mm.reset_operands(alpha=10, b=2 * ones(3, 5), a=operand)
+    assert (mm.execute() == 30).all()
 
 
 def test_reset_refuses_the_rest(mm):
@@ -123,8 +257,10 @@ def test_reset_refuses_the_rest(mm):
         mm.reset_operands(epilog_inputs={"bias": ones(5)})
     with pytest.raises(ValueError, match="alpha"):
         mm.reset_operands(alpha="much")
-    with pytest.raises(TypeError, match=r"numpy\.ndarray"):
+    with pytest.raises(ValueError, match=r"operand a must be a numpy\.ndarray"):
         mm.reset_operands(a=[[1.0]])
+    with pytest.raises(ValueError, match=r"'bias' must be a numpy\.ndarray"):
+        mm.reset_operands(epilog_inputs={"bias": [1.0] * 4})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +278,7 @@ def test_reset_refuses_the_rest(mm):
             ValueError,
             "neither row- nor column-major",
         ),
-        (lambda: ([[1.0]], ones(1, 5)), {}, TypeError, "operand a"),
+        (lambda: ([[1.0]], ones(1, 5)), {}, ValueError, "operand a must be a numpy.ndarray"),
         (lambda: (ones(4, 3), ones(3, 5), ones(4, 5)), {}, ValueError, "beta"),
         (lambda: (ones(4, 3), ones(3, 5), ones(4)), {"beta": 1}, ValueError, "2 dimensions"),
         (lambda: (ones(4, 3), ones(3, 5), ones(5, 5)), {"beta": 1}, ValueError, "operand c"),
@@ -169,7 +305,7 @@ def test_reset_refuses_the_rest(mm):
             lambda: (ones(4, 3), ones(3, 5), np.broadcast_to(ones(5), (4, 5))),
             {"beta": 1, "options": {"inplace": True}},
             ValueError,
-            "broadcast",
+            "copy it",
         ),
         (lambda: (ones(4, 3), ones(3, 5)), {"alpha": "much"}, ValueError, "alpha"),
         (
@@ -201,7 +337,7 @@ GELU_AUX = ones(8, 5, order="F")
         (MatmulEpilog.RELU_BIAS, {"bias": ones(4, 5)}, ValueError, "shape"),
         (MatmulEpilog.BIAS, {"bias": ones(8)[::2]}, ValueError, "stride 1"),
         (MatmulEpilog.BIAS, {"bias": ones(4, dtype=np.float64)}, cuBLASLtError, "float32"),
-        (MatmulEpilog.BIAS, {"bias": [1.0] * 4}, TypeError, "numpy.ndarray"),
+        (MatmulEpilog.BIAS, {"bias": [1.0] * 4}, ValueError, "numpy.ndarray"),
         (MatmulEpilog.DRELU, {"relu_aux": MASK[:4]}, ValueError, "shape"),
         (MatmulEpilog.DRELU, {"relu_aux": np.ascontiguousarray(MASK)}, ValueError, "column-major"),
         (MatmulEpilog.DRELU_BGRAD, {"relu_aux": MASK.astype(np.int8)}, ValueError, "uint8"),
@@ -214,6 +350,7 @@ GELU_AUX = ones(8, 5, order="F")
         ),
         (MatmulEpilog.DEFAULT, None, AssertionError, "Not supported"),
         (12345, None, AssertionError, "Not supported"),
+        (int(MatmulEpilog.RELU), None, AttributeError, "MatmulEpilog"),
         (MatmulEpilog.BGRADA, None, cuBLASLtError, "operand a"),
     ],
 )
@@ -262,6 +399,9 @@ def test_what_is_ignored_is_said(caplog):
         mm.plan(epilog_inputs={"bias": ones(4)})
         assert (mm.execute() == 3).all()
     assert "beta=2.0 is ignored" in caplog.text
+    with Matmul(ones(4, 3), ones(3, 5)) as mm:
+        mm.reset_operands(beta=3.0)
+    assert "beta=3.0 is ignored" in caplog.text
     assert "['bias'] are ignored" in caplog.text
 
 

@@ -43,8 +43,8 @@ def device(capability, clusters=None, name="A GPU"):
 def compiled(kernel, capability, constants=(), get="CUBIN"):
     """What NVRTC makes of the kernel, as bytes, or its complaint, as text."""
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
-    code = "".join((cuda.FOLDER / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{kernel}.cu"))
-    _, program = nvrtc.nvrtcCreateProgram(code.encode(), b"kernel", 0, [], [])
+    code = cuda.source(kernel).encode()
+    _, program = nvrtc.nvrtcCreateProgram(code, b"kernel", 0, [], [])
     options = [f"--gpu-architecture=sm_{capability}", "--std=c++17"]
     options = [o.encode() for o in [*options, *(f"-D{k}={v}" for k, v in constants)]]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)

@@ -17,7 +17,7 @@ from tutorial_lib.benchmarks import record
 from tutorial_lib.dataset import describe_dataset
 from tutorial_lib.doctor import describe_backend
 from tutorial_lib.reference import random as reference_random
-from tutorial_lib.tests.gpu import conformance
+from tutorial_lib.tests.gpu import candidates, conformance, questions
 from tutorial_lib.tests.gpu.training import EPOCHS, WIDTHS, compare, device_memory, train_all
 
 SEEDS = [0, 1, 1234, 2**32 - 1, 2**64 - 1]
@@ -67,6 +67,14 @@ def main() -> None:
     for what, where in matmuls["disagreements"].items():
         print(f"  DISAGREE {len(where):4} {what}  e.g. {where[0]}")
         matmuls["disagreements"][what] = [*where[:5], f"{len(where)} in all"]
+    answers = questions.ask_all(backend, cupy)
+    print(f"questions: {len(answers['answers'])}", flush=True)
+    for name, text in answers["disagreements"].items():
+        print(f"  DISAGREE {name}: {text}; the library says {answers['answers'][name]}")
+    algorithms = candidates.count_all(backend, cupy)
+    print(f"candidate algorithms, {time.time() - start:.0f} s", flush=True)
+    for name, by_arithmetic in algorithms.items():
+        print(f"  {name:40} {by_arithmetic}")
     streams = compare_streams()
     print(f"random stream: {streams}", flush=True)
     print(f"training on the CPU and the GPU, widths {WIDTHS}, {EPOCHS} epochs", flush=True)
@@ -93,6 +101,8 @@ def main() -> None:
             "backend": describe_backend(),
             "data": describe_dataset(),
             "matmul": matmuls,
+            "questions": answers,
+            "candidates": algorithms,
             "nan": conformance.nan_under_relu(backend, to_device),
             "random": streams,
             "training": training,
@@ -100,7 +110,10 @@ def main() -> None:
         },
     )
     print(f"Written to {path.name} in book/results, {time.time() - start:.0f} s")
-    sys.exit(bool(matmuls["disagreements"] or streams["different"]))
+    wrong = [x for y in algorithms.values() for x in y.values() if x["agree"] < x["candidates"]]
+    sys.exit(
+        bool(matmuls["disagreements"] or answers["disagreements"] or wrong or streams["different"])
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""nvmath's own Matmul on a CPU: its Python code, over a stand-in for the cuBLASLt below it.
+
+The stand-in keeps what nvmath describes (layouts, descriptor, pointers) and computes from that
+alone, as cuBLASLt does: it follows addresses with an order and a leading dimension, and knows
+nothing of NumPy's strides. Operands must lie in arrays that are large enough for what is read.
+"""
+
+import contextlib
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+from nvmath.linalg import advanced
+from nvmath.linalg.advanced import matmulmod
+
+from tutorial_lib.reference import epilogs
+
+VERSION = 130100
+ROW, COL = matmulmod.cublaslt.Order.ROW, matmulmod.cublaslt.Order.COL
+
+
+class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
+    """The stand-in refuses."""
+
+
+def pointed(address, dtype, shape, strides):
+    """The array at an address, with strides in elements."""
+    itemsize = np.dtype(dtype).itemsize
+    strides = tuple(stride * itemsize for stride in strides)
+    interface = {"version": 3, "data": (address, False), "typestr": np.dtype(dtype).str}
+    interface |= {"shape": shape, "strides": strides}
+    return np.asarray(SimpleNamespace(__array_interface__=interface))
+
+
+class CuBLASLt:
+    """Objects by number, as the library hands them out; a plan and a product made of them."""
+
+    def __init__(self):
+        self.objects = {}
+
+    def _new(self, **attributes):
+        self.objects[len(self.objects) + 1] = SimpleNamespace(**attributes)
+        return len(self.objects)
+
+    def matmul_desc_create(self, compute_type, scale_type):
+        return self._new(epilogue=None, transb=None)
+
+    def matrix_layout_create(self, dtype, *, rows, cols, ld):
+        return self._new(dtype=dtype, rows=rows, cols=cols, ld=ld, order=COL)
+
+    def matmul_preference_create(self):
+        return self._new()
+
+    def get_version(self):
+        return VERSION
+
+    def matmul_algo_get_heuristic(self, handle, desc, a, b, c, d, preference, limit, found, count):
+        desc, a, b, c, d = (self.objects[i] for i in (desc, a, b, c, d))
+        epilog = desc.epilogue
+        transposed = desc.transb is not None
+        k, n = (b.cols, b.rows) if transposed else (b.rows, b.cols)
+        fits = (a.rows, a.cols, n) == (d.rows, k, d.cols)
+        supported = fits and len({a.dtype, b.dtype, c.dtype, d.dtype}) == 1
+        if epilog in epilogs.COLUMN_MAJOR:
+            supported &= d.order == COL
+        if epilog == epilogs.MatmulEpilog.BGRADA:
+            supported &= a.order == COL
+        if epilog == epilogs.MatmulEpilog.BGRADB:
+            supported &= b.order == COL  # of the transposed b
+        if not supported:
+            raise cuBLASLtError("CUBLAS_STATUS_NOT_SUPPORTED (15)")
+        ctypes.c_int32.from_address(count).value = min(limit, 2)
+
+    def matmul(self, handle, desc, alpha, a, la, b, lb, beta, c, lc, d, ld, *rest):
+        desc = self.objects[desc]
+        if c == 0:
+            lc, c = ld, d  # not read
+        a, b, c, d = (self._matrix(x, i) for x, i in ((a, la), (b, lb), (c, lc), (d, ld)))
+        alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
+        b = b if desc.transb is None else b.T
+        (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
+        shapes = {
+            "bias": ((m, 1), dtype, lambda: desc.bias_pointer),
+            "relu_aux": (epilogs.mask_shape(m, n), np.uint8, lambda: desc.epilogue_aux_pointer),
+            "gelu_aux": ((-(-m // 8) * 8, n), dtype, lambda: desc.epilogue_aux_pointer),
+        }
+        bgrad = dict.fromkeys(("drelu_bgrad", "dgelu_bgrad", "bgrada"), (m, 1)) | {"bgradb": (n, 1)}
+        shapes |= {x: (shape, dtype, lambda: desc.bias_pointer) for x, shape in bgrad.items()}
+
+        def extra(name):
+            shape, kind, pointer = shapes[name]
+            return pointed(pointer(), kind, shape, (1, shape[0]))
+
+        names = epilogs.input_names(epilog) if epilog else ()
+        order = "F" if d.strides[0] == d.itemsize else "C"
+        result, outputs = epilogs.compute(
+            a, b, c, alpha, beta, {name: extra(name) for name in names}, epilog, order
+        )
+        d[...] = result
+        for name, x in outputs.items():
+            extra(name)[...] = x.reshape(extra(name).shape)
+
+    def _matrix(self, address, layout):
+        layout = self.objects[layout]
+        dtype = np.dtype(matmulmod.typemaps.DATA_TYPE_TO_NAME[layout.dtype])
+        strides = (1, layout.ld) if layout.order == COL else (layout.ld, 1)
+        return pointed(address, dtype, (layout.rows, layout.cols), strides)
+
+
+class NoWorkspace:
+    """Nothing is allocated, nothing given back."""
+
+    raw_ptr = size = 0
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
+
+    @contextlib.contextmanager
+    def allocate_perhaps(self, *args, **kwargs):
+        yield self
+
+
+@contextlib.contextmanager
+def _no_call(*args, **kwargs):
+    yield None, SimpleNamespace(data=None)
+
+
+def install(patch):
+    """Put the stand-in under nvmath; NumPy arrays count as arrays of device 0."""
+    library = CuBLASLt()
+    for name in dir(library):
+        if not name.startswith("_") and name != "objects":
+            patch.setattr(matmulmod.cublaslt, name, getattr(library, name))
+    for name in ("matrix_layout", "matmul_preference", "matmul_desc"):
+        patch.setattr(matmulmod.cublaslt, f"{name}_destroy", lambda handle: None)
+    for module, name in (
+        (matmulmod.matmul_desc_ifc, "MatmulDescInterface"),
+        (matmulmod.matrix_layout_ifc, "MatrixLayoutInterface"),
+        (matmulmod.matmul_pref_ifc, "MatmulPreferenceInterface"),
+    ):
+        patch.setattr(module, name, library.objects.__getitem__)
+    tensor = matmulmod.tensor_wrapper._TENSOR_TYPES["numpy"]
+    patch.setattr(tensor, "device_id", 0)
+    patch.setattr(matmulmod, "Workspace", NoWorkspace)
+    patch.setattr(matmulmod, "get_handle", lambda device: 1)
+    stream = SimpleNamespace(obj=None, ptr=0)
+    patch.setattr(matmulmod.utils, "get_or_create_stream", lambda *args: stream)
+    patch.setattr(matmulmod.utils, "get_memory_limit_from_device_id", lambda *args: 1 << 30)
+    patch.setattr(matmulmod.utils, "cuda_call_ctx", _no_call)
+    patch.setitem(matmulmod.memory._MEMORY_MANAGER, "cuda", lambda *args: None)
+
+    def empty(cls, shape, dtype, device, stream, verify_strides, strides=None):
+        size = np.dtype(dtype).itemsize
+        strides = strides and [size * stride for stride in strides]
+        return cls(np.ndarray(tuple(shape), dtype, strides=strides))
+
+    patch.setattr(matmulmod.utils, "create_empty_tensor", empty)
+    return advanced
