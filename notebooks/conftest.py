@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from unittest.mock import patch
 
-import os
-
 import pytest
 
 from tutorial_lib import backend, dataset

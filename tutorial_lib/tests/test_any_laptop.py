@@ -52,7 +52,6 @@ import numpy as np
 import tutorial_lib
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.networks.captured import MnistNetCaptured
-from tutorial_lib.training import train_epoch
 
 with np.load(SAMPLE) as sample:
     images = (sample["train_images"][:1024] / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
@@ -62,8 +61,8 @@ plain, fused, captured = (
     for network in (tutorial_lib.MnistNetNaive, tutorial_lib.MnistNet, MnistNetCaptured)
 )
 for _ in range(2):
-    losses = train_epoch(plain, images, labels)
-    np.testing.assert_allclose(train_epoch(fused, images, labels), losses, atol=1e-6)
+    losses = plain.epoch(images, labels)
+    np.testing.assert_allclose(fused.epoch(images, labels), losses, atol=1e-6)
     np.testing.assert_allclose(captured.epoch(images, labels), losses, atol=1e-6)
 print(losses[-1] < 0.3)
 """

@@ -22,7 +22,6 @@ from tutorial_lib.networks.merged import MnistNetMerged
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.one_kernel import MnistNetOneKernel
 from tutorial_lib.networks.twin import MnistNetTwin
-from tutorial_lib.training import train_epoch
 
 ROOT = Path(__file__).parents[2]
 # KB of shared memory that a block may have, by compute capability: the CUDA programming guide.
@@ -286,14 +285,14 @@ def test_the_twin_trains_the_parameters_of_the_network(monkeypatch):
     plain, model = MnistNetNaive(784, 20, 10), MnistNetTwin(784, 20, 10)
     losses = model.epoch(images, labels, learning_rate=0.2)
     assert isinstance(losses, xp.ndarray)
-    expected = train_epoch(plain, images, labels, learning_rate=0.2)
+    expected = plain.epoch(images, labels, learning_rate=0.2)
     np.testing.assert_allclose(to_numpy(losses), to_numpy(expected), rtol=1e-5)
     for ours, theirs in zip(model.parameters, plain.parameters):
         np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=1e-6)
     with pytest.raises(ValueError, match=r"\(n, 784\)"):
         model.epoch(images[:, :5], labels)
     default = MnistNetTwin(784, 20, 10).epoch(images, labels)
-    expected = train_epoch(MnistNetNaive(784, 20, 10), images, labels)  # of 0.1
+    expected = MnistNetNaive(784, 20, 10).epoch(images, labels)  # of 0.1
     np.testing.assert_allclose(to_numpy(default), to_numpy(expected), rtol=1e-5)
 
 
@@ -347,7 +346,7 @@ def test_as_many_clusters_run_at_once_as_the_driver_says_and_no_more():
     plain = MnistNetNaive(784, most, 10)
     parameters = MnistNetNaive(784, most, 10).parameters
     losses = cuda.train_epoch(images, labels, parameters, 0.1)
-    expected = train_epoch(plain, images, labels)
+    expected = plain.epoch(images, labels)
     np.testing.assert_allclose(to_numpy(losses), to_numpy(expected), rtol=1e-4)
     assert problem("epoch", most) == ""
     assert "at once" in problem("epoch", most + 1)
