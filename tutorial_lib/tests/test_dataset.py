@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -477,6 +478,14 @@ def test_no_timeout_is_set_for_the_process(tiny, mirror, monkeypatch):
     assert seen
     assert {socket.getdefaulttimeout(), *seen} == {None}
     assert {timeout for _, timeout in mirror.asked} == {mnist_files.TIMEOUT}
+
+
+def test_the_mirrors_are_torchvisions_and_one_that_needs_no_certificates():
+    from torchvision.datasets import MNIST
+
+    first, second = mnist_files.MIRRORS
+    assert first == MNIST.mirrors[0]
+    assert re.fullmatch(r"http://storage\.googleapis\.com/[a-z/-]+/", second)
 
 
 # Several processes, and killed ones.
