@@ -73,6 +73,7 @@ class _Stream:
     """The numbers that follow from a seed, in order, in pieces of any size."""
 
     def seed(self, seed: int) -> None:
+        """Begin anew."""
         self.words, self.counter = _start(seed)
         self.left = np.empty(0, np.uint32)  # of the last step, not yet handed out
 

@@ -87,10 +87,11 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
 
 
 def test_doctor_and_training_run_without_the_gpu_libraries(full_mnist):
-    text = run("-m", "tutorial_lib", "doctor", **without(*GPU_LIBRARIES))
+    missing = without(*GPU_LIBRARIES)
+    text = run("-m", "tutorial_lib", "doctor", **missing)
     assert re.search("Backend +cpu", text)
-    assert re.search("Weights +drawn", text)
-    text = run("-m", "tutorial_lib", "train", **without(*GPU_LIBRARIES))
+    assert re.search("Weights +drawn .* by NumPy", text)
+    text = run("-m", "tutorial_lib", "train", **missing)
     assert "Batch 0  Loss: 0.6833" in text
     assert "0.9146" in text
 

@@ -210,11 +210,22 @@ def test_cupy_refuses_the_same_seeds(cupy_seed, seed, error):
         cupy_seed(seed)
 
 
-def test_without_a_seed_each_process_draws_its_own_numbers():
-    random._stream.cache_clear()  # as a new process finds it
-    one = random.random_sample(9, np.float32)
-    random._stream.cache_clear()
-    two = random.random_sample(9, np.float32)
+def test_without_a_seed_all_of_its_64_bits_are_random(monkeypatch):
     random.seed()
-    three = random.random_sample(9, np.float32)
-    assert len({one.tobytes(), two.tobytes(), three.tobytes()}) == 3
+    one = random.random_sample(9, np.float32)
+    random.seed(None)
+    assert one.tobytes() != random.random_sample(9, np.float32).tobytes()
+    monkeypatch.setattr(random.secrets, "randbits", lambda count: 2**count - 1)
+    expected = draw(2**64 - 1, [9])[0].tobytes()
+    random.seed()
+    assert random.random_sample(9, np.float32).tobytes() == expected
+    random._stream.cache_clear()  # as a new process finds it
+    assert random.random_sample(9, np.float32).tobytes() == expected
+
+
+def test_the_stream_keeps_little_of_what_it_drew():
+    draw(5, [100_000, 3, 3])
+    stream = random._stream()
+    assert stream.left.size < random.GENERATORS
+    assert stream.left.base is None, "a view would keep all numbers"
+    assert stream.words.base is None
