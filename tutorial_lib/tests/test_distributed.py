@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -482,6 +483,17 @@ def test_the_watch_reports_what_takes_too_long_and_nothing_else():
     assert (place, limit) == ("never over", 0.5)
     assert 0.5 < when - begun < 1.1
     assert prepared == [1]
+
+
+def test_a_block_that_takes_too_long_is_reported_and_the_thread_ends():
+    lost, threads = [], threading.enumerate()
+    watch = Watch(lambda *what: lost.append(what))
+    watch.start()
+    with watch.limited("a block", 0.3):
+        time.sleep(1)
+    assert lost == [("a block", 0.3)]
+    watch.stop()
+    assert threading.enumerate() == threads
 
 
 def test_each_that_is_waited_for_has_its_whole_limit():
