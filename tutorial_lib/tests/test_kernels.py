@@ -229,6 +229,26 @@ def test_the_launcher_passes_what_the_epoch_kernel_takes(launches, hidden, clust
     assert len(launches.attributes) == (cluster > 8)
 
 
+def test_the_phases_are_cycles_a_step_from_a_kernel_compiled_to_count_them(monkeypatch):
+    compiled, arguments = [], []
+
+    def launch(grid, block, values, shared, **options):
+        arguments.append(values)
+        if isinstance(values[-1], np.ndarray):
+            values[-1][:] = 2 * np.arange(12)  # in two steps
+
+    kernel = SimpleNamespace(kernel=launch)
+    monkeypatch.setattr(cuda, "_kernel", lambda *_, **constants: compiled.append(constants) or kernel)
+    names = ("float32", "uint32", "int64", "empty", "zeros")
+    monkeypatch.setattr(cuda, "xp", SimpleNamespace(**{name: getattr(np, name) for name in names}))
+    images, labels = np.zeros((515, 784), "f4").view(Array), np.zeros(515, int)
+    parameters = [np.zeros(shape, "f4") for shape in ((130, 784), (130,), (10, 130), (10,))]
+    assert cuda.epoch_phases(images, labels, parameters, 0.1) == list(range(12))
+    cuda.train_epoch(images, labels, parameters, 0.1)
+    assert compiled[0] == compiled[1] | {"PROFILE": 1}
+    assert len(arguments[0]) == len(arguments[1]) + 1
+
+
 @needs_compiler
 def test_a_small_launch_does_not_shrink_a_later_large_one(launches):
     for hidden in (4096, 16, 4096):
