@@ -433,6 +433,7 @@ def test_a_median_and_its_quartiles():
         "quartiles": [1.5, 4.5],
         "samples": [5.0, 1.0, 3.0, 2.0, 4.0],
     }
+    assert timing.rounded([5.0, 1.0, 3.0, 2.0, 4.0])["quartiles"] == [1.5, 4.5]
     even = timing.rounded([4.00049, 1.0, 2.00049, 3.0])
     assert even == {"median": 2.5, "quartiles": [1.25, 3.75], "samples": [4.0, 1.0, 2.0, 3.0]}
     third = timing.rounded([1.001, 1.002, 1.004, 1.005])

@@ -500,6 +500,9 @@ def test_each_element_stands_at_its_place_in_memory(matrix, places, strides):
     assert words(grid) == {(j + 0.5, i + 0.5): text for (i, j), text in elements}
     assert words(line) == {(places[i][j] + 0.5, 0.5): text for (i, j), text in elements}
     assert line.get_title() == f"in memory, strides {strides}"
+    for axis in (grid, line):
+        corners = {(x - 0.5, y - 0.5, 1, 1) for x, y in words(axis)}
+        assert {r[:4] for r in rectangles(axis)} == corners
     shades = [{r[1]: r[4] for r in rectangles(grid)}, {}]
     assert len(set(shades[0].values())) == len(matrix)  # a shade per row, the same on both sides
     shades[1] = {places[i][0]: r[4] for i, r in enumerate(rectangles(line)[:: matrix.shape[1]])}
@@ -653,6 +656,8 @@ def test_the_ring_marks_what_was_added_and_what_was_replaced():
     assert {r[4] for r in rectangles(axes[2])} == {ORANGE}  # the last step that adds
     assert {r[4] for r in rectangles(axes[3])} == {BLUE}
     assert not rectangles(axes[5])
+    plotting.plot_ring(snapshots[:1])
+    assert len(panels()) == 1
 
 
 def test_all_reduce_in_microseconds_with_its_quartiles():
