@@ -23,7 +23,15 @@ def no_window():
 
 
 def panels():
-    """The axes of the figure that was just drawn."""
+    """The axes of the figure that was just drawn; nothing in them is cut off."""
+    for axis in plt.gcf().axes:
+        corners = [getattr(x, "xy", x.get_position()) for x in axis.texts if x.get_text()]
+        corners += [point for arrow in arrows(axis) for point in arrow]
+        for x, y, width, height, _ in rectangles(axis):
+            corners += [(x, y), (x + width, y + height)]
+        for place, limits in zip(np.transpose(corners), (axis.get_xlim(), axis.get_ylim())):
+            assert min(limits) <= place.min()
+            assert place.max() <= max(limits)
     return plt.gcf().axes
 
 
