@@ -58,7 +58,9 @@ def show_kernel(name: str, part: str = "") -> Source:
     indent, end = _indent(lines[start]), start + 1
     while end < len(lines) and not _ends_a_part(lines, end, indent):
         end += 1
-    return Source("\n".join(line[indent:] for line in lines[start:end]).rstrip(), "cuda")
+    return Source(
+        "\n".join(line.removeprefix(" " * indent) for line in lines[start:end]).rstrip(), "cuda"
+    )
 
 
 def _indent(line: str) -> int:

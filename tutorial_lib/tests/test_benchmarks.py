@@ -427,12 +427,39 @@ def test_the_clocks_of_an_epoch():
         assert timing.one_epoch(contestant) == {"host": 2000, "wall": 5000, "gpu": None}
 
 
+def test_one_that_fails_is_out_and_a_slow_one_is_not_warmed_up():
+    class Counted:
+        slow, on_default_stream, fails, epochs = False, False, 0, 0
+
+        def reset(self):
+            pass
+
+        wait = reset
+
+        def epoch(self):
+            self.epochs += 1
+            if self.epochs == self.fails:
+                raise RuntimeError("lost")
+
+    field = {name: Counted() for name in ("good", "slow", "bad", "worse")}
+    field["slow"].slow, field["bad"].fails, field["worse"].fails = True, 3, 1
+    out = []
+    times = timing.measure(
+        field, dict.fromkeys(field, 4), failed=lambda key, error: out.append((key, str(error)))
+    )
+    assert out == [("worse", "lost"), ("bad", "lost")]
+    assert {key: len(times[key]["wall"]["samples"]) for key in times} == {"good": 4, "slow": 4}
+    epochs = {name: contestant.epochs for name, contestant in field.items()}
+    assert epochs == {"good": 5, "slow": 4, "bad": 3, "worse": 1}
+
+
 def test_a_median_and_its_quartiles():
     assert record.summary([5.0, 1.0, 3.0, 2.0, 4.0]) == {
         "median": 3.0,
         "quartiles": [1.5, 4.5],
         "samples": [5.0, 1.0, 3.0, 2.0, 4.0],
     }
+    assert timing.rounded([5.0, 1.0, 3.0, 2.0, 4.0])["quartiles"] == [1.5, 4.5]
     even = timing.rounded([4.00049, 1.0, 2.00049, 3.0])
     assert even == {"median": 2.5, "quartiles": [1.25, 3.75], "samples": [4.0, 1.0, 2.0, 3.0]}
     third = timing.rounded([1.001, 1.002, 1.004, 1.005])

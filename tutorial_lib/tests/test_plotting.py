@@ -23,7 +23,15 @@ def no_window():
 
 
 def panels():
-    """The axes of the figure that was just drawn."""
+    """The axes of the figure that was just drawn; nothing in them is cut off."""
+    for axis in plt.gcf().axes:
+        corners = [getattr(x, "xy", x.get_position()) for x in axis.texts if x.get_text()]
+        corners += [point for arrow in arrows(axis) for point in arrow]
+        for x, y, width, height, _ in rectangles(axis):
+            corners += [(x, y), (x + width, y + height)]
+        for place, limits in zip(np.transpose(corners), (axis.get_xlim(), axis.get_ylim())):
+            assert min(limits) <= place.min()
+            assert place.max() <= max(limits)
     return plt.gcf().axes
 
 
@@ -500,6 +508,9 @@ def test_each_element_stands_at_its_place_in_memory(matrix, places, strides):
     assert words(grid) == {(j + 0.5, i + 0.5): text for (i, j), text in elements}
     assert words(line) == {(places[i][j] + 0.5, 0.5): text for (i, j), text in elements}
     assert line.get_title() == f"in memory, strides {strides}"
+    for axis in (grid, line):
+        corners = {(x - 0.5, y - 0.5, 1, 1) for x, y in words(axis)}
+        assert {r[:4] for r in rectangles(axis)} == corners
     shades = [{r[1]: r[4] for r in rectangles(grid)}, {}]
     assert len(set(shades[0].values())) == len(matrix)  # a shade per row, the same on both sides
     shades[1] = {places[i][0]: r[4] for i, r in enumerate(rectangles(line)[:: matrix.shape[1]])}
@@ -653,6 +664,8 @@ def test_the_ring_marks_what_was_added_and_what_was_replaced():
     assert {r[4] for r in rectangles(axes[2])} == {ORANGE}  # the last step that adds
     assert {r[4] for r in rectangles(axes[3])} == {BLUE}
     assert not rectangles(axes[5])
+    plotting.plot_ring(snapshots[:1])
+    assert len(panels()) == 1
 
 
 def test_all_reduce_in_microseconds_with_its_quartiles():

@@ -1,5 +1,7 @@
 """The CUDA sources in a notebook: whole, in parts, and clear about what there is not."""
 
+import sys
+
 import pytest
 
 from tutorial_lib import show
@@ -49,3 +51,73 @@ def test_what_is_not_there_is_answered_with_what_is():
 
 def test_python_is_still_shown_as_python():
     assert show(show_kernel)._repr_markdown_().startswith("```python\ndef show_kernel(")
+
+
+SMALL = """\
+#define N 3
+// Pairs,
+// of two.
+struct Pair {
+    int a;
+
+    int b;
+};
+
+// The function.
+__device__ int f(int x) {
+    // First,
+    // with a loop.
+    int y = x;
+#pragma unroll
+    for (;;) {
+
+        y += N;
+    }
+    if (y) {
+        // Inside.
+        y = 1;
+    }
+
+    // Last.
+    return y;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("part", "lines"),
+    [
+        ("#define", slice(0, 8)),
+        ("// Pairs", slice(1, 8)),  # over a blank line in its block, to one after it
+        ("int b", slice(6, 7)),  # the block ends
+        ("// The function.", slice(9, None)),
+        ("// First", slice(11, 23)),  # a line of the preprocessor ends no block
+        ("y += N", slice(17, 18)),
+        ("// Inside.", slice(20, 22)),
+        ("// Last.", slice(24, 26)),
+    ],
+)
+def test_a_part_of_a_small_source(part, lines, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["tutorial_lib.show"], "KERNELS", tmp_path)
+    (tmp_path / "small.cu").write_text(f"{SMALL}\n")
+    shown = SMALL.splitlines()[lines]
+    indent = len(shown[0]) - len(shown[0].lstrip())
+    expected = [line if line.startswith("#") else line[indent:] for line in shown]
+    assert show_kernel("small", part).code == "\n".join(expected)
+
+
+def test_the_parts_that_there_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["tutorial_lib.show"], "KERNELS", tmp_path)
+    (tmp_path / "small.cu").write_text(f"{SMALL}\n\n")
+    with pytest.raises(ValueError, match=r"begins with '// of two'") as error:
+        show_kernel("small", "// of two")
+    _, *parts = str(error.value).splitlines()
+    assert [part.strip() for part in parts] == [
+        "#define N 3",
+        "// Pairs,",
+        "int b;",
+        "// The function.",
+        "// First,",
+        "y += N;",
+        "// Inside.",
+        "// Last.",
+    ]
