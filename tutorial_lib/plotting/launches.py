@@ -81,14 +81,12 @@ def plot_step_graph() -> None:
         "grad_relu": (3.3, 1, BLUE),
         "update_\nhidden,\n768 columns": (5.2, 1, BLUE),
         "next step": (6.8, 1, "white"),
-        "transpose\nimages": (0.3, 2, ORANGE),
         "update_\noutput and\nboth biases": (4.65, 2, ORANGE),
         "update_\nhidden,\n16 columns": (5.75, 2, ORANGE),
     }
     names = list(boxes)
-    main, (transpose, small, rest) = names[:7], names[7:]
-    arrows = [*itertools.pairwise(main), (main[0], transpose), (transpose, small), (small, rest)]
-    arrows += [(main[4], small), (transpose, main[5]), (rest, main[6])]
+    main, (small, rest) = names[:7], names[7:]
+    arrows = [*itertools.pairwise(main), (main[4], small), (small, rest), (rest, main[6])]
     _, axis = plt.subplots(figsize=(9.5, 2.5))
     for name, (x, y, color) in boxes.items():
         style = {"boxstyle": "round,pad=0.04", "ec": GREY if color == "white" else "none"}
