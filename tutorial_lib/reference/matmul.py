@@ -84,7 +84,7 @@ class Matmul:
         options: Options | None = None,
         stream: Any = None,
     ) -> None:
-        self._freed, self._planned, self._capture = False, False, None
+        self._freed, self._planned = False, False
         self.options = as_options(MatmulOptions, options)
         checks.check_operands(a, b, c, beta, self.options)
         self.a, self.b, self.c = a, b, c
@@ -161,13 +161,11 @@ class Matmul:
         self._require_plan("Execution")
         if algorithm is not None and algorithm not in self.algorithms:
             raise ValueError("the algorithm is none of those that plan() returned")
-        if self.c is None and self.beta[0] != 0:
+        alpha, beta = graphs.plain([self.alpha, self.beta])  # on the host
+        if self.c is None and beta[0] != 0:
             raise AssertionError("beta was reset unchecked, but there is no operand c")
-        self._capture = graphs.recording
         operands = {"a": self.a, "b": self.b, "c": self.c}
-        d, outputs = graphs.launch(
-            self._computed, operands, self._inputs, self.alpha[0], self.beta[0]
-        )
+        d, outputs = graphs.launch(self._computed, operands, self._inputs, alpha[0], beta[0])
         if self.options.inplace:
             d = self.c
         return (d, outputs) if outputs else d
@@ -253,12 +251,7 @@ class Matmul:
             self._inputs[name] = operand
 
     def free(self) -> None:
-        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not.
-
-        RuntimeError in a capture that has executed it: nvmath waits for its last call.
-        """
-        if self._capture is not None and self._capture is graphs.recording:
-            graphs.refuse("freeing a matmul that the capture has executed")
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
         self.a = self.b = self.c = self._inputs = None
         self._freed = True
 

@@ -161,7 +161,7 @@ class Wrong(Rung):
     epochs = 0
 
     def __init__(self, problem, arithmetic, *, fault):
-        super().__init__(problem, arithmetic, network="naive:MnistNetNaive")
+        super().__init__(problem, arithmetic, network="naive")
         self.fault = fault
         if fault == "constructor":
             raise RuntimeError("no plan")
@@ -298,7 +298,7 @@ def test_the_record_says_who_runs_while_it_runs(data, folder, monkeypatch):
             path = next(p for p in folder.glob("ladder_*.json"))
             seen.setdefault("failed", results.load(path.stem)["contestants"][0]["widths"]["8"])
 
-    entry = Entry("looks", "rung", FLOAT32, lambda p, a: Looks(p, a, network="naive:MnistNetNaive"))
+    entry = Entry("looks", "rung", FLOAT32, lambda p, a: Looks(p, a, network="naive"))
     ladder.run(widths=[8], quick=True, field=[entry], data=data)
     assert seen["failed"] == {"failed": guard.UNFINISHED}
 
@@ -341,7 +341,7 @@ def test_one_that_hangs_while_it_is_timed_is_left_behind(data, folder, monkeypat
         seen.append(results.load(path.stem)["contestants"][0]["widths"]["8"])
         restarted.set()
 
-    entry = Entry("hangs", "rung", FLOAT32, lambda p, a: Hangs(p, a, network="naive:MnistNetNaive"))
+    entry = Entry("hangs", "rung", FLOAT32, lambda p, a: Hangs(p, a, network="naive"))
     ladder.run(widths=[8], quick=True, field=[entry], data=data, restart=restart)
     assert seen == [{"failed": guard.UNFINISHED}]
 
@@ -398,7 +398,7 @@ def test_a_sample_starts_from_the_initial_weights_and_warm_up_is_not_counted(pro
             calls.append(self)
             super().epoch()
 
-    spy = Spy(problem, FLOAT32, network="naive:MnistNetNaive")
+    spy = Spy(problem, FLOAT32, network="naive")
     times = timing.measure({"spy": spy}, {"spy": 3}, warm_up=2, failed=print)
     assert len(calls) == 5
     assert len(times["spy"]["wall"]["samples"]) == 3
@@ -614,7 +614,7 @@ def test_the_sweep_takes_each_network_or_says_why_not(data):
 
 def test_the_sweep_s_steps_are_the_book_s(data):
     problem = Problem(8, *data)
-    ours = steps.Steps(problem, FLOAT32, network="fused:MnistNet")
+    ours = steps.Steps(problem, FLOAT32, network="fused")
     plain = NAIVE.make(problem, FLOAT32)
     ours.epoch()
     plain.epoch()

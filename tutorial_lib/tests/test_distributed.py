@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutorial_lib import MnistNet, MnistNetNaive, backend, train, training, xp
+from tutorial_lib import MnistNet, MnistNetNaive, backend, one_hot, train, xp
 from tutorial_lib.backend import to_numpy
 from tutorial_lib.distributed import checkpoint, rendezvous, start
 from tutorial_lib.distributed.__main__ import parse
@@ -43,19 +43,20 @@ torchrun = partial(start.torchrun, capture_output=True, timeout=300)
 def alone():
     """Losses and weights of the book's own training loop, in this process, on the same images."""
     images, labels = rank.sample()
-    starts = range(0, len(images) - rank.BATCH + 1, rank.BATCH)
-    batches = [(images[i : i + rank.BATCH], labels[i : i + rank.BATCH]) for i in starts]
     results = {}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setattr(training, "get_loader", lambda train: iter(batches))
-        for net, network in NETWORKS.items():
-            with network(784, 30, 10) as model:
-                losses = train(model, epochs=rank.EPOCHS)
-                weights = np.concatenate([to_numpy(p).ravel() for p in model.parameters])
-                results[net] = losses, weights
-        with MnistNetNaive(784, 30, 10) as model:
-            losses = train(model, epochs=rank.EPOCHS, learning_rate=0.05)
-            results["slower"] = losses, None
+
+    def trained(network, **options):
+        with network(784, 30, 10) as model:
+            epochs = [
+                to_numpy(model.epoch(images, labels, batch_size=rank.BATCH, **options))
+                for _ in range(rank.EPOCHS)
+            ]
+            weights = np.concatenate([to_numpy(p).ravel() for p in model.parameters])
+        return np.concatenate(epochs), weights
+
+    for net, network in NETWORKS.items():
+        results[net] = trained(network)
+    results["slower"] = trained(MnistNetNaive, learning_rate=0.05)
     return results
 
 
@@ -546,7 +547,7 @@ def test_what_travels_when(net):
         assert recorder.notes == expected
 
         probabilities = plain.forward(images)
-        targets = training.one_hot(labels, 10)
+        targets = one_hot(labels, 10)
         whole = plain.backward((probabilities - targets) / (4 * len(images)))
         for view, gradient in zip(gradients.views, whole):
             assert view.shape == gradient.shape
