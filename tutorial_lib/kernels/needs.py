@@ -3,6 +3,7 @@
 The small kernel of the loss runs on every GPU that CUDA supports, and is not spoken of here.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,8 +63,8 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
         need, found = capability, "is of {}.{}".format(*device.capability)
     elif device.shared < launch.shared:
         need, found = memory, f"has {device.shared // 1024} KB"
-        fitting = [h for h in range(1, hidden) if launch_of(h).shared <= device.shared]
-        found += f", enough for {fitting[-1]:,} hidden units" if fitting else ""
+        width = bisect_right(range(1, hidden), device.shared, key=lambda h: launch_of(h).shared)
+        found += f", enough for {width:,} hidden units" if width else ""
     elif (count := device.clusters(launch)) < launch.at_once:
         need, found = clusters, f"runs {count}"
     else:

@@ -232,15 +232,16 @@ def test_the_launcher_passes_what_the_epoch_kernel_takes(launches, hidden, clust
 def test_the_phases_are_cycles_a_step_from_a_kernel_compiled_to_count_them(monkeypatch):
     compiled, arguments = [], []
 
+    def take(*names, **constants):
+        compiled.append(constants)
+        return SimpleNamespace(kernel=launch)
+
     def launch(grid, block, values, shared, **options):
         arguments.append(values)
         if isinstance(values[-1], np.ndarray):
             values[-1][:] = 2 * np.arange(12)  # in two steps
 
-    kernel = SimpleNamespace(kernel=launch)
-    monkeypatch.setattr(
-        cuda, "_kernel", lambda *_, **constants: compiled.append(constants) or kernel
-    )
+    monkeypatch.setattr(cuda, "_kernel", take)
     names = ("float32", "uint32", "int64", "empty", "zeros")
     monkeypatch.setattr(cuda, "xp", SimpleNamespace(**{name: getattr(np, name) for name in names}))
     images, labels = np.zeros((515, 784), "f4").view(Array), np.zeros(515, int)

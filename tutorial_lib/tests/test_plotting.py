@@ -471,20 +471,17 @@ def test_the_graph_of_a_step_has_the_waits_of_the_tuned_network():
     main += ["update_ hidden, 768 columns", "next step"]
     assert forks == {
         *itertools.pairwise(main),
-        ("start", "transpose images"),
-        ("transpose images", small),
-        ("transpose images", main[5]),
         ("grad_relu", small),
         (small, rest),
         (rest, "next step"),
     }
-    assert len(arrows(axis)) == 12
-    assert len(rectangles(axis, FancyBboxPatch)) == 10
+    assert len(arrows(axis)) == 9
+    assert len(rectangles(axis, FancyBboxPatch)) == 9
     white = {"start", "next step"}
     for x, y, width, height, color in rectangles(axis, FancyBboxPatch):
         name = nearest(places, (x + width / 2, y + height / 2))
         matmul = name in ("hidden", "output", "grad_relu", main[5])
-        side = name in ("transpose images", small, rest)
+        side = name in (small, rest)
         assert color == (
             BLUE if matmul else ORANGE if side else "#ffffff" if name in white else GREY
         )
