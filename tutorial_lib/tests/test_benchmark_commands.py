@@ -1,6 +1,8 @@
 """The command lines of the benchmarks and of stored outputs: what they run, what they refuse."""
 
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +82,14 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys):
     assert re.search(message, refused(benchmarks.main, command.split(), capsys))
 
 
+@pytest.mark.parametrize("module", ["benchmarks", "outputs"])
+def test_a_module_hands_on_its_arguments(module):
+    command = [sys.executable, "-m", f"tutorial_lib.{module}", "nosuch", "ladder"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "nosuch" in done.stderr.splitlines()[-1]
+
+
 def test_what_is_not_on_this_machine_is_said(capsys, monkeypatch):
     for module, what in ((phases, "a kernel on a GPU"), (counters, "counters are those of a GPU")):
         monkeypatch.setattr(module, "backend", SimpleNamespace(name="cpu"))
@@ -152,9 +162,12 @@ def test_the_record_s_table_is_written_anew(folder):
 
 def test_the_published_run_is_printed_recorded_and_put_into_the_readme(folder, monkeypatch, capsys):
     monkeypatch.setattr(published, "find_mnist", lambda: folder)
-    monkeypatch.setattr(
-        published, "train", lambda model: [model.num_hidden + i for i in range(234)]
-    )
+
+    def train(model):
+        assert (model.num_inputs, model.num_outputs) == (784, 10)
+        return [model.num_hidden + i for i in range(234)]
+
+    monkeypatch.setattr(published, "train", train)
     monkeypatch.setattr(published, "test", lambda model: 9130 / 9984)
     benchmarks.main(["published"])
     lines = capsys.readouterr().out.splitlines()
@@ -218,6 +231,7 @@ def notebook(path, *sources):
     import nbformat
 
     cells = [CELL | {"id": f"cell-{i}", "source": text} for i, text in enumerate(sources)]
+    cells.append({"cell_type": "markdown", "id": "words", "metadata": {}, "source": "words"})
     nbformat.write(
         nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}),
         path,

@@ -459,6 +459,7 @@ def test_a_median_and_its_quartiles():
         "quartiles": [1.5, 4.5],
         "samples": [5.0, 1.0, 3.0, 2.0, 4.0],
     }
+    assert timing.rounded([1.0, 2.0])["quartiles"] == [0.75, 2.25]
     assert timing.rounded([5.0, 1.0, 3.0, 2.0, 4.0])["quartiles"] == [1.5, 4.5]
     even = timing.rounded([4.00049, 1.0, 2.00049, 3.0])
     assert even == {"median": 2.5, "quartiles": [1.25, 3.75], "samples": [4.0, 1.0, 2.0, 3.0]}
@@ -516,6 +517,12 @@ def test_the_record_table():
     slow = fake_record()
     slow["contestants"][0]["widths"]["30"]["wall"]["samples"] = [191.2, 191.2]
     assert "median of 15 epochs (naive: 2) of 234 steps" in table.notes(slow)
+    slow["contestants"][0]["widths"]["30"]["wall"]["samples"] = [191.2]
+    assert "median of 15 epochs (naive: 1) of 234 steps" in table.notes(slow)
+    slow["contestants"][0]["widths"]["30"]["wall"]["samples"] = [191.2] * 15
+    slow["contestants"] = slow["contestants"][:1]
+    assert "median of 15 epochs of 234 steps" in table.notes(slow)
+    assert table.notes(slow).endswith("2030-01-02.")  # nobody is absent, nobody failed
     assert "one H200; Python 3.12, CuPy 14.2; 2030-01-02." in notes
     assert "Absent: ours at 30 tf32 (not here)." in notes
     assert "Failed: ours at 8192 float32 (a / b)." in notes
@@ -566,7 +573,7 @@ def test_the_machine_of_a_record(monkeypatch, tmp_path):
         assert record.machine() == "arm, 3 cores"
 
 
-def test_the_table_goes_between_its_markers_and_nowhere_else():
+def test_the_table_goes_between_its_markers_and_nowhere_else(folder):
     readme = f"# A\n<!-- other -->\nx\n<!-- end -->\n{table.BEGIN}\nold\n{table.END}\nrest\n"
     once = table.with_record(readme, fake_record())
     assert "old" not in once
@@ -576,6 +583,9 @@ def test_the_table_goes_between_its_markers_and_nowhere_else():
     with pytest.raises(ValueError, match="lacks the marker"):
         table.with_record("# A", fake_record())
     table.with_record(table.README.read_text(), fake_record())  # the README has the markers
+    (folder / "other.md").write_text(readme)
+    table.update_readme(fake_record(), folder / "other.md")
+    assert (folder / "other.md").read_text() == once
 
 
 def test_records_are_compact_and_whole(folder):
