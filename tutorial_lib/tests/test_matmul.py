@@ -72,14 +72,11 @@ def test_epilog_inputs_of_the_caller_are_not_changed():
 
 def test_a_plan_made_anew_takes_another_epilog_where_nothing_of_the_old_one_stays(mm):
     mm.plan()
-    mm.plan(epilog=MatmulEpilog.RELU)
+    mm.plan()
     mm.plan(epilog=MatmulEpilog.BIAS, epilog_inputs={"bias": ones(4)})
     assert (mm.execute() == 4).all()
     mm.plan(epilog=MatmulEpilog.BIAS, epilog_inputs={"bias": 2 * ones(4)})
     assert (mm.execute() == 5).all()
-    mm.plan(epilog=MatmulEpilog.RELU_AUX)
-    mm.plan(epilog=MatmulEpilog.GELU_AUX)
-    assert set(mm.execute()[1]) == {"gelu_aux"}
 
 
 @pytest.mark.parametrize(
@@ -87,17 +84,17 @@ def test_a_plan_made_anew_takes_another_epilog_where_nothing_of_the_old_one_stay
     [
         (MatmulEpilog.RELU, None),
         (MatmulEpilog.RELU_AUX, MatmulEpilog.RELU),
+        (MatmulEpilog.RELU, MatmulEpilog.GELU),
+        (MatmulEpilog.RELU_AUX, MatmulEpilog.GELU_AUX),
         (MatmulEpilog.BGRADB, MatmulEpilog.RELU_AUX),
     ],
 )
 def test_a_plan_made_anew_is_refused_where_something_of_the_old_one_stays(mm, first, then):
     mm.plan(epilog=first)
-    with pytest.raises(cuBLASLtError, match=f"planned with {first.name} before.*another Matmul"):
+    with pytest.raises(cuBLASLtError, match=f"planned with .*{first.name}.* before.*another Matmul"):
         mm.plan(epilog=then)
     with pytest.raises(RuntimeError, match="before plan"):
         mm.execute()
-    mm.plan(epilog=first)
-    mm.execute()
 
 
 def test_a_plan_that_cublaslt_refused_is_not_forgotten(mm):

@@ -179,9 +179,7 @@ KNOWN = {
     ],
     "cuBLASLtError": [
         "planned with BIAS, then without, row-major",
-        "planned with BIAS, then with no epilog",
-        "planned with RELU_AUX, then with BIAS",
-        "planned with BGRADB, then with BIAS",
+        *sorted(questions.STRICTER),
     ],
     "RuntimeError": [
         "execute after a plan with an int",
