@@ -189,6 +189,8 @@ def test_views_that_nvmath_would_misread_are_refused():
         ValueError, match=r"operand a has strides \(0, 4\) bytes.*with \(12, 4\).*copy it"
     ):
         Matmul(np.broadcast_to(ones(3), (4, 3)), ones(3, 5))
+    with pytest.raises(ValueError, match="operand a has strides"):
+        Matmul(np.broadcast_to(ones(3), (2, 3)), ones(3, 5))
     with pytest.raises(ValueError, match=r"operand b has strides \(-20, 4\)"):
         Matmul(ones(4, 3), ones(3, 5)[::-1])
     with pytest.raises(ValueError, match=r"operand c has strides \(8, 0\).*with \(0, 4\)"):
