@@ -160,7 +160,6 @@ COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog
 
 # The extra input a stage reads, by its name in `epilog_inputs`; the stages that leave an output.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
-WITH_OUTPUT = {relu_aux, gelu_aux, drelu_bgrad, dgelu_bgrad, bgrada, bgradb}
 
 
 def input_names(epilog: MatmulEpilog) -> set[str]:
