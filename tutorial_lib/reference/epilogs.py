@@ -168,9 +168,9 @@ def input_names(epilog: MatmulEpilog) -> set[str]:
     return {INPUTS[stage] for stage in STAGES[epilog] if stage in INPUTS}
 
 
-def has_outputs(epilog: MatmulEpilog | None) -> bool:
+def has_outputs(epilog: MatmulEpilog) -> bool:
     """Whether the epilog leaves an extra output."""
-    return epilog is not None and not WITH_OUTPUT.isdisjoint(STAGES[epilog])
+    return not WITH_OUTPUT.isdisjoint(STAGES[epilog])
 
 
 def apply(epilog: MatmulEpilog, d: np.ndarray, call: Call) -> None:
