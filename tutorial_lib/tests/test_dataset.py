@@ -137,6 +137,14 @@ def test_the_per_image_loader_gives_the_same(train):
         assert (x.shape, x.dtype, t.dtype) == (y.shape, y.dtype, u.dtype)
 
 
+@pytest.mark.parametrize(("n", "full"), [(255, 0), (256, 1), (511, 1), (512, 2)])
+def test_every_full_batch_is_given_and_no_partial_one(tiny, monkeypatch, tmp_path, n, full):
+    np.savez(tmp_path / "sample.npz", **split([7] * n, n))
+    monkeypatch.setattr(dataset, "SAMPLE", tmp_path / "sample.npz")
+    for loader in (get_loader, dataset.per_image_loader):
+        assert [len(labels) for _, labels in loader(train=False)] == [256] * full
+
+
 # Labels are checked where they come in.
 
 
@@ -574,7 +582,8 @@ def test_the_package_needs_numpy_alone(tiny, mirror):
 
 def test_the_sample_stands_in_loudly(fresh_dataset, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
-    assert "5,000-image MNIST sample" in describe_backend()
+    sample = "5,000-image MNIST sample (no MNIST files, no network)"
+    assert describe_backend().endswith(f" | {sample}")
     error = capsys.readouterr().err
     assert error.startswith("WARNING: no MNIST files in " + str(tmp_path))
     assert "sample" in error
