@@ -23,13 +23,13 @@ if "google.colab" in sys.modules:
 
 def requirements(*names: str) -> list[str]:
     """The lines of requirements.txt whose package begins with one of the names."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line.startswith(names)]
 
 
 def prepared(notebook: Path, repository: str) -> str:
     """A notebook's text with the cell put in front, without stored outputs."""
-    content = json.loads(notebook.read_text())
+    content = json.loads(notebook.read_text(encoding="utf-8"))
     libraries = " ".join(f'"{line}"' for line in requirements("cupy", "nvmath"))
     source = CELL.format(repository=repository, libraries=libraries)
     first = {"cell_type": "code", "id": "launch", "metadata": {}, "source": source}
@@ -48,9 +48,11 @@ def main(arguments: list[str]) -> None:
     for name in ("notebooks", "binder"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        (folder / "notebooks" / notebook.name).write_text(prepared(notebook, repository))
+        (folder / "notebooks" / notebook.name).write_text(
+            prepared(notebook, repository), encoding="utf-8"
+        )
     needed = requirements("ipykernel", "matplotlib", "torch")
-    (folder / "binder" / "requirements.txt").write_text("\n".join(needed) + "\n")
+    (folder / "binder" / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def load(name: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"no record {name!r}; there are: {sorted(p.stem for p in RESULTS.glob('*.json'))}"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def ladder() -> dict[str, Any]:

@@ -46,7 +46,7 @@ def show_kernel(name: str, part: str = "") -> Source:
     files = {path.stem: path for path in sorted(KERNELS.glob("*.cu*"))}
     if name not in files:
         raise FileNotFoundError(f"no kernel source {name!r}; there are: {list(files)}")
-    lines = files[name].read_text().splitlines()
+    lines = files[name].read_text(encoding="utf-8").splitlines()
     if not part:
         return Source("\n".join(lines), "cuda")
     starts = [i for i in range(len(lines)) if _starts_a_part(lines, i)]

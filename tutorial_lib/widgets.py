@@ -139,9 +139,11 @@ def main() -> None:
     stored |= {"epochs": EPOCHS, "accuracy": round(accuracy, 4), "mean": MEAN, "std": STD}
     stored["examples"] = example_digits()
     text = f"{HEADER}window.FusionBook = window.FusionBook || {{}};\n"
-    WEIGHTS.write_text(f"{text}window.FusionBook.weights = {json.dumps(stored, indent=1)};\n")
+    WEIGHTS.write_text(
+        f"{text}window.FusionBook.weights = {json.dumps(stored, indent=1)};\n", encoding="utf-8"
+    )
     cases = {"digits": digit_cases(network), "epilogs": epilog_cases()}
-    CASES.write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+    CASES.write_text(json.dumps(cases, separators=(",", ":")) + "\n", encoding="utf-8")
     print(f"test accuracy {accuracy:.4f} in one byte per weight, {before:.4f} in float32")
     for path in (WEIGHTS, CASES):
         print(f"{path.name}: {path.stat().st_size:,} bytes")

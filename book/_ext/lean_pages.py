@@ -51,8 +51,8 @@ def strip_pages(app: Sphinx, exception: Exception | None) -> None:
         return
     unused = re.compile("|".join(UNUSED), re.DOTALL)
     for page in Path(app.outdir).rglob("*.html"):
-        html = page.read_text()
-        page.write_text(unused.sub("", html))
+        html = page.read_text(encoding="utf-8")
+        page.write_text(unused.sub("", html), encoding="utf-8")
     for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/all.min.js*"):
         script.unlink()
 

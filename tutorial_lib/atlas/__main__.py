@@ -23,7 +23,7 @@ def main() -> None:
     made = files()
     for path, text in made.items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     print(f"Written: {len(made)} files in book/")
 
 

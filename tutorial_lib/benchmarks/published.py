@@ -45,7 +45,7 @@ def run() -> None:
     )
     print(f"\nWritten to {path.name} in book/results")
     if backend.name == "cpu":
-        README.write_text(with_table(README.read_text(), ours))
+        README.write_text(with_table(README.read_text(encoding="utf-8"), ours), encoding="utf-8")
 
 
 def with_table(readme: str, ours: dict) -> str:

@@ -41,7 +41,7 @@ def machine() -> str:
     """The processor and how many of it, in a few words."""
     names = []
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
@@ -88,7 +88,7 @@ def write(name: str, packages: Iterable[str], content: Mapping[str, Any]) -> Pat
     text = json.dumps(record | dict(content), indent=2)
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", _on_one_line, text)
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(text + "\n")
+    unfinished.write_text(text + "\n", encoding="utf-8")
     unfinished.replace(path)
     return path
 

@@ -35,7 +35,7 @@ def with_record(readme: str, record: dict[str, Any]) -> str:
 def update_readme(record: dict[str, Any], path: Path | None = None) -> None:
     """Write the record's table into the README, or into another file that has its markers."""
     path = path or README
-    path.write_text(with_record(path.read_text(), record))
+    path.write_text(with_record(path.read_text(encoding="utf-8"), record), encoding="utf-8")
 
 
 def table(record: dict[str, Any]) -> str:

@@ -107,6 +107,6 @@ if __name__ == "__main__":
         """Measure; rank 0 writes the file."""
         found = measure(ranks, plan)
         if ranks.rank == 0:
-            Path(sys.argv[2]).write_text(json.dumps(found))
+            Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
 
     run(work, engine=plan["engine"], timeout=60)

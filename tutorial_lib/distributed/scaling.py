@@ -27,7 +27,7 @@ def launch(ranks: int, plan: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "found.json")
         torchrun(ranks, "tutorial_lib.distributed.measure", json.dumps(plan), path, check=True)
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def hardware() -> str:

@@ -19,7 +19,10 @@ NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 def source(name: str) -> str:
     """The whole of what is compiled for the kernels of ``{name}.cu``."""
-    return "".join((FOLDER / file).read_text() for file in ("ptx.cuh", "labels.cuh", f"{name}.cu"))
+    return "".join(
+        (FOLDER / file).read_text(encoding="utf-8")
+        for file in ("ptx.cuh", "labels.cuh", f"{name}.cu")
+    )
 
 
 @functools.cache

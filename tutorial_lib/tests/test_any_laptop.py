@@ -3,6 +3,7 @@
 That the chapters need none either is seen by `pytest --nbval`: see notebooks/conftest.py.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -86,8 +87,8 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
     assert "1 passed" in run("-m", "pytest", *arguments, PYTHONPATH=str(ROOT))
 
 
-def test_doctor_and_training_run_without_the_gpu_libraries(full_mnist):
-    missing = without(*GPU_LIBRARIES)
+def test_numpy_is_all_that_doctor_and_training_need(full_mnist):
+    missing = without(*set(packages_distributions()) - {"numpy", "tutorial_lib"}, *GPU_LIBRARIES)
     text = run("-m", "tutorial_lib", "doctor", **missing)
     assert re.search("Backend +cpu", text)
     assert re.search("Weights +drawn .* by NumPy", text)
@@ -200,3 +201,18 @@ def test_the_requirements_resolve_to_wheels(resolved, laptop, stack):
     on_linux = laptop.startswith("Linux")
     assert (STACKS[stack][0] in names) == ("nvmath-python" in names) == on_linux
     assert on_linux or not any(name.startswith(("nvidia", "cuda", "triton")) for name in names)
+
+
+SOURCES = [p for folder in ("tutorial_lib", "book") for p in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if "tests" not in p.parts], ids=lambda p: p.name
+)
+def test_text_files_are_read_as_utf_8_on_windows_too(path):
+    """The default there is the code page, in which neither the pages nor the notebooks are."""
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            given = {keyword.arg for keyword in call.keywords}
+            if call.func.attr in ("read_text", "write_text"):
+                assert "encoding" in given, f"{path}, line {call.lineno}"
