@@ -763,13 +763,15 @@ def test_notebooks_are_compared_on_the_full_data_set_alone(tiny, notebooks, monk
     assert os.environ["MNIST_ROOT"] == str(tmp_path / "root")  # kernels start in another folder
     assert config.option.nbval_lax
     assert "NOT compared" in notebooks.pytest_report_header(config)
+    without_nbval = SimpleNamespace(option=SimpleNamespace())
+    notebooks.pytest_configure(without_nbval)
+    assert vars(without_nbval.option) == {}
     forget()
     write(tiny)
     config.option.nbval_lax = False
     notebooks.pytest_configure(config)
     assert not config.option.nbval_lax
     assert "compared strictly" in notebooks.pytest_report_header(config)
-    notebooks.pytest_configure(SimpleNamespace(option=SimpleNamespace()))  # nbval not in use
 
 
 def test_notebooks_do_not_run_on_damaged_files(tiny, notebooks):
