@@ -138,6 +138,8 @@ def test_what_is_asked_about_is_the_launch_for_a_batch_of_the_book():
         asked = needs.KERNELS["output_layer"][0](hidden)
         assert asked == launches.output_layer(hidden, BATCH_SIZE)
         assert (asked.clusters, asked.cluster, asked.blocks) == (16, 8, 128)
+        rows = 10 + 16  # of weights and of images, of so many units of a block, and two floats more
+        assert asked.dynamic == rows * 4 * ({30: 32, 8192: 1024}[hidden] + 2)
 
 
 def test_a_gpu_without_clusters_is_not_asked_about_them():
@@ -177,6 +179,15 @@ def test_the_width_that_a_refusal_names_is_the_largest_that_runs(hidden, shared)
         assert problem("output_layer", width + 1, gpu)
     elif problem("output_layer", hidden, gpu):
         assert problem("output_layer", 1, gpu)
+
+
+def test_a_block_may_take_all_of_the_memory_and_not_a_byte_more():
+    for kernel, hidden in WIDTHS:
+        needed = needs.KERNELS[kernel][0](hidden).shared
+        enough, short = (Device("A GPU", (9, 0), needed - less, lambda _: 15) for less in (0, 1))
+        assert problem(kernel, hidden, enough) == ""
+        assert "of shared memory" in problem(kernel, hidden, short)
+    assert "enough for 7,168 hidden units" in problem("output_layer", 7169, device(120))
 
 
 def test_on_the_cpu_nothing_is_required(monkeypatch):
