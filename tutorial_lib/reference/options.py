@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
-
-Options = TypeVar("Options")
+from typing import Any
 
 
 class MatmulComputeType(IntEnum):
@@ -45,7 +43,7 @@ class Algorithm:
     """One way to compute a planned matmul, as `plan` returns it; `execute` takes it back."""
 
 
-def as_options(cls: type[Options], options: Options | dict[str, Any] | None) -> Options:
+def as_options(cls: type, options: Any) -> Any:
     """Options from an object, from a dict of its fields, or the defaults from None.
 
     Raises TypeError for a field that does not exist, or for anything else.
