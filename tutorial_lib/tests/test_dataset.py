@@ -270,6 +270,13 @@ def test_files_may_lie_in_several_places_packed_or_not(tiny):
     assert_loaded(tiny)
 
 
+def test_nothing_is_unpacked_if_it_lies_there_unpacked(tiny, monkeypatch):
+    write(tiny)
+    write(tiny, rename="{}", pack=bytes)
+    monkeypatch.setattr(gzip, "decompress", None)
+    assert_loaded(tiny)
+
+
 def test_swapped_files_are_what_they_hold(tiny):
     place = write(tiny)
     (place / f"{TRAIN_LABELS}.gz").rename(place / "aside")
@@ -300,6 +307,12 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def break_the_stream(path):
+    content = bytearray(path.read_bytes())
+    content[10] = 7  # in a .gz, the first byte behind the header: a block of a type that is none
+    path.write_bytes(content)
+
+
 def empty(path):
     path.write_bytes(b"")
 
@@ -318,7 +331,7 @@ def replace_by_a_dangling_link(path):
     path.symlink_to("nowhere")
 
 
-DAMAGES = [truncate, flip_a_bit, empty, replace_by_a_web_page]
+DAMAGES = [truncate, flip_a_bit, break_the_stream, empty, replace_by_a_web_page]
 DAMAGES += [replace_by_a_folder, replace_by_a_dangling_link]
 
 
