@@ -250,6 +250,14 @@ def test_the_phases_are_cycles_a_step_from_a_kernel_compiled_to_count_them(monke
     cuda.train_epoch(images, labels, parameters, 0.1)
     assert compiled[0] == compiled[1] | {"PROFILE": 1}
     assert len(arguments[0]) == len(arguments[1]) + 1
+    # A thread fetches 16 bytes at a time: images that begin between such pieces are copied.
+    storage = np.arange(512 * 784 + 4, dtype="f4")
+    for start in range(4):
+        view = storage[start : start + 512 * 784].reshape(512, 784).view(Array)
+        cuda.train_epoch(view, labels[:512], parameters, 0.1)
+        taken = arguments[-1][0]
+        assert taken.data.ptr % 16 == 0
+        np.testing.assert_array_equal(taken, view)
 
 
 @needs_compiler

@@ -251,6 +251,8 @@ def test_the_driver_is_asked_for_the_launch_as_it_will_be(hidden, grid, shared, 
     assert config.sharedMemBytes == kernel.max_dynamic_shared_size_bytes == shared
     assert allowed == ([(7, 14, 1)] if hidden == 30 else [])
     assert ask(("too large", 0)) == 0
+    cuda.clusters_at_once(launches.output_layer(30))  # what the code declares comes on top
+    assert asked[-1][1].sharedMemBytes == kernel.max_dynamic_shared_size_bytes == 3536
     with pytest.raises(RuntimeError, match="does not say how many clusters run at once: BROKEN"):
         ask((SimpleNamespace(name="BROKEN"), 3))
 
