@@ -15,6 +15,7 @@ from tutorial_lib.backend import xp
 if backend.name == "gpu":
     from tutorial_lib.kernels import cuda as implementation
 else:
+    from tutorial_lib.reference import graphs
     from tutorial_lib.reference import kernels as implementation
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
@@ -34,7 +35,7 @@ def loss_and_gradient(
     _check("labels", labels, (n,), xp.int64)
     _check("gradient", gradient, (n, OUTPUTS))
     _check("loss", loss, (1,))
-    implementation.loss_and_gradient(logits, labels, gradient, loss)
+    _launch("loss_and_gradient", logits, labels, gradient, loss)
 
 
 def output_layer(
@@ -50,7 +51,7 @@ def output_layer(
     _check("wo", wo, (OUTPUTS, hidden))
     _check("bo", bo, (OUTPUTS,))
     _check("labels", labels, (n,), xp.int64)
-    return implementation.output_layer(before_relu, wo, bo, labels)
+    return _launch("output_layer", before_relu, wo, bo, labels)
 
 
 def update_small(
@@ -69,7 +70,7 @@ def update_small(
     _check("bh", bh, (len(bh),))
     _check("bo", bo, (OUTPUTS,))
     _check("loss", loss, (1,))
-    implementation.update_small(sums, wo, bh, bo, loss, learning_rate)
+    _launch("update_small", sums, wo, bh, bo, loss, learning_rate)
 
 
 def train_epoch(
@@ -89,7 +90,12 @@ def train_epoch(
     _check("bh", bh, (len(wh),))
     _check("wo", wo, (OUTPUTS, len(wh)))
     _check("bo", bo, (OUTPUTS,))
-    return implementation.train_epoch(images, labels, (wh, bh, wo, bo), learning_rate)
+    return _launch("train_epoch", images, labels, (wh, bh, wo, bo), learning_rate)
+
+
+def _launch(name: str, *arguments: Any) -> Any:
+    kernel = getattr(implementation, name)
+    return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
 
 
 def _check(name: str, x: xp.ndarray, shape: tuple[int, ...], dtype: type = xp.float32) -> None:

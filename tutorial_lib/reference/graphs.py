@@ -7,7 +7,6 @@ the work lets go of it, and `arrays` refuses what cannot be captured. Source: `S
 """
 
 import contextlib
-import functools
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -166,16 +165,6 @@ def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     capture.add(again)
     return result
-
-
-def launched(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function that stands for one kernel: see `launch`."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return launch(function, *args, **kwargs)
-
-    return wrapped
 
 
 def plain(x: Any) -> Any:

@@ -2,12 +2,9 @@
 
 import numpy as np
 
-from tutorial_lib.reference.graphs import launched
-
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.floating]
 
 
-@launched
 def loss_and_gradient(
     logits: np.ndarray, labels: np.ndarray, gradient: np.ndarray, loss: np.ndarray
 ) -> None:
@@ -24,7 +21,6 @@ def loss_and_gradient(
     loss[...] = np.mean(np.where(known, losses, np.nan))
 
 
-@launched
 def output_layer(
     before_relu: np.ndarray, wo: np.ndarray, bo: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, Sums]:
@@ -40,7 +36,6 @@ def output_layer(
     return grad_hidden, (grad.T @ y, grad_hidden.sum(axis=0), grad.sum(axis=0), loss)
 
 
-@launched
 def update_small(
     sums: Sums,
     wo: np.ndarray,
@@ -55,7 +50,6 @@ def update_small(
     loss[...] = sums[-1]
 
 
-@launched
 def train_epoch(
     images: np.ndarray,
     labels: np.ndarray,

@@ -13,6 +13,7 @@ import pytest
 
 BOOK = Path(os.environ.get("BOOK_HTML") or Path(__file__).parents[2] / "_build" / "html").resolve()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+LISTER = shutil.which("fc-list")
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 FLAGS = [f"--{flag}" for flag in f"{FLAGS} disable-component-update disable-sync".split()]
 UNWANTED = ["--hide-scrollbars"]  # Playwright's own: a reader sees them
@@ -39,12 +40,20 @@ def need_book() -> None:
         pytest.skip(f"needs the built book: make book (there is none in {BOOK})")
 
 
+def installed_fonts() -> set[str]:
+    """The families that fontconfig lists, as CSS writes them."""
+    listed = subprocess.check_output([LISTER, ":", "family"], text=True)
+    return {json.dumps(name) for name in listed.replace("\n", ",").split(",") if name}
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator:
     """The browser, or a skip that says what is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if CHROMIUM is None:
         pytest.skip("needs Chromium on the PATH, from Debian: apt-get install chromium")
+    if LISTER and not installed_fonts():
+        pytest.skip("Chromium needs a font, from Debian: apt-get install fonts-dejavu-core")
     need_book()
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(
@@ -63,10 +72,7 @@ def extreme_fonts(page) -> list[str]:
         data = base64.b64encode(next(BOOK.rglob(f"{file}.woff")).read_bytes()).decode()
         source = f"src: url(data:font/woff;base64,{data}); size-adjust: {percent}%"
         page.add_style_tag(content=f"@font-face {{ font-family: {name}; {source} }}")
-    families = set(STAND_INS)
-    if lister := shutil.which("fc-list"):
-        listed = subprocess.check_output([lister, ":", "family"], text=True)
-        families |= {json.dumps(name) for name in listed.replace("\n", ",").split(",") if name}
+    families = {*STAND_INS, *(installed_fonts() if LISTER else ())}
     widths = dict(zip(families, page.evaluate(MEASURE, list(families))))
     assert widths["narrow"] < 45 < 70 < widths["wide"], "the stand-ins were not loaded"
     return [min(widths, key=widths.get), max(widths, key=widths.get)]

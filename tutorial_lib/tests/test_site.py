@@ -150,6 +150,7 @@ def wait_for_formulas(opened):
     formulas = opened.locator(".math").count()
     typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
     opened.wait_for_function(typeset)
+    opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # and all read aloud
 
 
 @EVERY_PAGE
