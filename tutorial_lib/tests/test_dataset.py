@@ -472,6 +472,7 @@ def test_an_answer_that_breaks_off_is_a_failed_download(tiny, monkeypatch, capsy
     assert dataset.find_mnist() is None
     error = capsys.readouterr().err
     assert error.count("IncompleteRead(4 bytes read)") == len(mnist_files.MIRRORS) == 2
+    assert f"; {mnist_files.MIRRORS[1]}{TRAIN_IMAGES}.gz: " in error
 
 
 def test_a_network_that_swallows_packets_is_given_up(tiny, monkeypatch, capsys):
@@ -641,6 +642,7 @@ def test_a_folder_of_other_things_does_not_get_the_sample(tiny, other, capsys):
     assert f"{dataset.mnist_root()} holds {Path(other)}, but not {', '.join(NAMES)}, and" in str(
         error.value
     )
+    assert f"put the missing .gz files into {folder()}, or let" in str(error.value)
     assert "empty folder to use the sample" in str(error.value)
     assert "no network in this test" in str(error.value)
     assert capsys.readouterr().err == ""
