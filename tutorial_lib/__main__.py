@@ -5,6 +5,7 @@ import math
 import time
 
 from tutorial_lib import describe_backend, get_loader, test, train
+from tutorial_lib.dataset import DatasetError
 from tutorial_lib.doctor import report
 from tutorial_lib.networks import NETWORKS
 
@@ -31,7 +32,10 @@ def main(arguments: list[str] | None = None) -> None:
         network = NETWORKS[options.net](784, options.hidden, 10)
     except (ValueError, RuntimeError) as error:  # a width or a GPU that the network is not made for
         parser.error(f"--net {options.net} --hidden {options.hidden}: {error}")
-    print(describe_backend())
+    try:
+        print(describe_backend())
+    except DatasetError as error:
+        parser.error(str(error))
     next(get_loader(train=True))  # so that the time is that of training, not of reading files
     with network as model:
         start = time.perf_counter()

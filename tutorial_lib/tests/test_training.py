@@ -20,6 +20,7 @@ from tutorial_lib import (
     xp,
 )
 from tutorial_lib.__main__ import main
+from tutorial_lib.dataset import DatasetError
 from tutorial_lib.networks import NETWORKS
 
 PUBLISHED = results.load("published_h200")
@@ -141,6 +142,17 @@ def test_command_line_refuses(arguments, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_a_damaged_data_set_is_an_error_of_the_command_line(monkeypatch, capsys):
+    def damaged():
+        raise DatasetError("t10k-labels is damaged: delete it")
+
+    monkeypatch.setattr("tutorial_lib.doctor.describe_dataset", damaged)
+    with pytest.raises(SystemExit) as exit_:
+        main(["train"])
+    assert exit_.value.code == 2
+    assert "error: t10k-labels is damaged: delete it" in capsys.readouterr().err
 
 
 def test_doctor_as_a_program():
