@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 POLL = 0.1  # seconds between two looks
 
@@ -28,6 +28,7 @@ class Watch:
     ) -> None:
         self._lost, self._prepare = lost, prepare
         self._awaited: deque[tuple[Callable[[], bool], str, float]] = deque()
+        self._over: deque[Any] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -45,6 +46,9 @@ class Watch:
 
         What is expected is over in the order in which it began.
         """
+        # Let go of here, in the caller's thread: the end of a collective of NCCL destroys CUDA
+        # events, which may block, with Python's lock held, while the caller is stuck in a launch.
+        self._over.clear()
         self._awaited.append((is_over, place, limit))
 
     @contextmanager
@@ -67,7 +71,7 @@ class Watch:
         oldest, since = None, 0.0
         while not self._stopped.wait(POLL):
             while self._awaited and self._awaited[0][0]():
-                self._awaited.popleft()
+                self._over.append(self._awaited.popleft())
             first = self._awaited[0] if self._awaited else None
             if first is not oldest:  # so each has its whole limit, from when it became the oldest
                 oldest, since = first, time.monotonic()

@@ -463,6 +463,30 @@ def test_a_place_that_cannot_be_written_is_found_before_training(
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_is_over_ends_in_the_thread_that_expected_it():
+    """The end of a collective of NCCL may block, with Python's lock held: not in the watch."""
+    ended = []
+
+    class Work:
+        def is_completed(self):
+            return True
+
+        def __del__(self):
+            ended.append(threading.current_thread())
+
+    watch = Watch(lambda *what: None)
+    watch.start()
+    for _ in range(2):
+        work = Work()
+        watch.expect("batch 0", 5, work.is_completed)
+        del work
+        watch.settle()
+    watch.expect("batch 1", 5, lambda: True)
+    watch.settle()
+    watch.stop()
+    assert ended == [threading.current_thread()] * 2
+
+
 def test_the_watch_reports_what_takes_too_long_and_nothing_else():
     lost, prepared = [], []
     watch = Watch(lambda *what: lost.append((*what, time.monotonic())), lambda: prepared.append(1))
