@@ -121,7 +121,8 @@ def _dot(self, *args, **kwargs):
 def _reading(name: str) -> Callable[..., Any]:
     def method(self, *args, **kwargs):
         refuse(f"reading a value on the host, as {name} does,")
-        return getattr(plain(self), name)(*args, **kwargs)
+        name_here = "copy" if name == "get" else name  # CuPy's way to a NumPy array
+        return getattr(plain(self), name_here)(*args, **kwargs)
 
     return method
 

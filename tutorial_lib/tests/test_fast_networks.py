@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutorial_lib import BATCH_SIZE, MnistNet, MnistNetNaive, results, test, xp
+from tutorial_lib import BATCH_SIZE, MnistNet, MnistNetNaive, backend, results, test, xp
 from tutorial_lib.backend import MatmulComputeType, to_numpy
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, one_hot
-from tutorial_lib.networks import NETWORKS
+from tutorial_lib.networks import NETWORKS, tuned, unchecked
 from tutorial_lib.networks.captured import MnistNetCaptured
 from tutorial_lib.networks.inplace import MnistNetInPlace
 from tutorial_lib.networks.merged import MAX_HIDDEN as MERGED_WIDEST
@@ -399,11 +399,82 @@ def test_the_loss_kernel_is_written_for_ten_outputs(network):
 
 
 def test_the_merged_kernel_says_how_wide_it_goes():
+    assert MERGED_WIDEST == 17_152
+    MnistNetMerged(1, MERGED_WIDEST, 10)
     with pytest.raises(ValueError, match=f"at most {MERGED_WIDEST:,} hidden units"):
         MnistNetMerged(1, MERGED_WIDEST + 1, 10)
 
 
+def test_the_one_kernel_looks_again_at_arrays_that_it_had_to_copy():
+    images, labels = data(BATCH_SIZE)
+    for view in ((images, offset(labels)), (offset(images), labels)):
+        with MnistNetOneKernel(784, 4, 10) as model:
+            model.epoch(*view)
+            view[1][3] = 77
+            with pytest.raises(ValueError, match="go from 0 to 77"):
+                model.epoch(*view)
+            view[1][3] = 7
+
+
+@pytest.mark.parametrize("network", ALL)
+def test_lists_are_refused(network):
+    images, labels = data(BATCH_SIZE)
+    with network(784, 4, 10) as model:
+        with pytest.raises(TypeError, match="images must be"):
+            model.epoch(to_numpy(images).tolist(), labels)
+        with pytest.raises(TypeError, match="labels must be"):
+            model.epoch(images, to_numpy(labels).tolist())
+
+
+@pytest.mark.parametrize("network", [n for n in ALL if n is not MnistNetOneKernel])
+def test_a_batch_may_be_one_image(network):
+    images, labels = data(3)
+    plain = MnistNetNaive(784, 4, 10)
+    with network(784, 4, 10) as model:
+        losses = to_numpy(model.epoch(images, labels, batch_size=1))
+    np.testing.assert_allclose(losses, plain_epoch(plain, images, labels, 0.1, 1), rtol=1e-4)
+
+
+@pytest.mark.skipif(backend.name == "gpu", reason="cuBLASLt has algorithms of its own")
+def test_the_tuned_network_runs_the_fastest_algorithm_and_its_timing_trains_nothing(monkeypatch):
+    from tutorial_lib.reference.options import Algorithm
+
+    used, timed, slow, fast = [], [], Algorithm(), Algorithm()
+
+    class TwoWays(unchecked.Matmul):
+        def plan(self, *, preferences, **arguments):
+            assert preferences == {"limit": 32}
+            super().plan(**arguments)
+            self.algorithms = slow, fast
+            return self.algorithms
+
+        def execute(self, *, algorithm):
+            used.append(algorithm)
+            return super().execute(algorithm=algorithm)
+
+    def time(work):
+        work()  # which an update in place changes the weights with
+        timed.append(used.pop())
+        return 1.0 if timed[-1] is fast else 2.0
+
+    monkeypatch.setattr(unchecked, "Matmul", TwoWays)
+    monkeypatch.setattr(tuned, "captured_time", time)
+    images, labels = data(64, 130)
+    plain = MnistNetNaive(130, 8, 10)
+    with MnistNetTuned(130, 8, 10) as model:
+        model.epoch(images, labels, batch_size=16)
+        assert_same_after(plain, model, images, labels)
+    assert timed == [slow, fast] * 6  # update_hidden in two pieces
+    assert set(used) == {fast}
+
+
+def assert_same_after(plain, model, images, labels):
+    plain_epoch(plain, images, labels, 0.1, 16)
+    assert_same(model, plain)
+
+
 def test_the_one_kernel_says_what_it_is_written_for():
+    assert MAX_HIDDEN == 512
     for shape in ((784, MAX_HIDDEN + 1, 10), (783, 30, 10), (784, 30, 9)):
         with pytest.raises(ValueError, match="take MnistNetMerged"):
             MnistNetOneKernel(*shape)
