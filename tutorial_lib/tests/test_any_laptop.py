@@ -150,8 +150,9 @@ def test_the_makefile_cuts_the_requirements_where_their_headings_are():
     ("system", "python", "folder"), [("Windows_NT", "python", "Scripts"), ("", "python3", "bin")]
 )
 def test_make_finds_python_where_the_system_puts_it(system, python, folder):
-    command = ["make", "-n", "-B", f"OS={system}", "lab", ".venv/cuda13"]
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    command = ["make", "--no-print-directory", "-n", "-B", f"OS={system}", "lab", ".venv/cuda13"]
+    outer = {"PYTHON", "CUDA", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # of `make test` itself
+    plain = {name: value for name, value in os.environ.items() if name not in outer}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=plain)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{python} -m venv --upgrade-deps .venv")
