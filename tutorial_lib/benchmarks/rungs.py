@@ -12,7 +12,7 @@ from tutorial_lib.benchmarks.contestant import (
     entries,
     require_arithmetic,
 )
-from tutorial_lib.dataset import normalized, per_image_loader
+from tutorial_lib.dataset import BATCH_SIZE, normalized, per_image_loader
 from tutorial_lib.networks import NETWORKS
 
 
@@ -66,8 +66,8 @@ class PublishedLoader(Rung):
     def __init__(self, problem: Problem, arithmetic: str, *, network: str) -> None:
         if problem.num_hidden != 30:
             raise Absent("its time is that of the loader: run at width 30 only")
-        if problem.images is not normalized(True)[0]:
-            raise Absent("it loads the data set, not a part of it")
+        if problem.images is not normalized(True)[0] or problem.batch_size != BATCH_SIZE:
+            raise Absent(f"it loads the data set, not a part of it, in batches of {BATCH_SIZE}")
         import torchvision  # noqa: F401  # what the loader needs: absent here if it is missing
 
         super().__init__(problem, arithmetic, network=network)

@@ -170,16 +170,20 @@ def test_memory_that_nobody_wrote_holds_no_number_that_could_be_meant():
 def test_what_the_work_binds_anew_stays_bound():
     class Holder:
         def __init__(self):
-            self.x = array(3)
+            self.x, self.count = array(3), xp.zeros(1, int)
 
         def work(self):
             self.x = self.x * 2
+            self.count += 1
 
     holder = Holder()
-    before = holder.x
+    before, count = holder.x, holder.count
     CapturedWork(holder.work)
+    assert holder.count is count
     assert holder.x is not before
     np.testing.assert_allclose(to_numpy(holder.x), to_numpy(before) * 4, rtol=1e-6)
+    assert holder.x.tolist() == to_numpy(holder.x).tolist()
+    assert float(holder.x[0]) == float(to_numpy(holder.x)[0])
 
 
 def helper(out):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tutorial_lib import binary_cross_entropy, one_hot, sigmoid
 from tutorial_lib.kernels import cuda
 from tutorial_lib.kernels.launches import cut, shared_bytes
 from tutorial_lib.networks.one_kernel import MAX_HIDDEN
@@ -65,11 +66,44 @@ def layer(n, hidden, seed=0):
     return before_relu, wo, bo, rng.integers(0, 10, n)
 
 
+def certain(bo, labels):
+    """Outputs of exactly 0 and 1, right and wrong: only the loss's 1e-8 keeps it finite."""
+    bo[...] = 200 * np.sign(bo)
+
+
+def unknown(bo, labels):
+    """Labels that are none of the ten digits, in the first batch only."""
+    labels[: min(len(labels), 256) : 3] = 10
+    labels[:1] = 2**32 + 3
+    labels[1:2] = -1
+
+
+CASES = pytest.mark.parametrize("case", [lambda bo, labels: None, certain, unknown])
+
+
+@pytest.mark.parametrize("case", [certain, unknown])
+def test_the_twin_s_loss_is_the_published_one_of_the_known_labels(case):
+    rng = np.random.default_rng(0)
+    bo, labels = rng.standard_normal(10).astype("f4"), rng.integers(0, 10, 100)
+    case(bo, labels)
+    logits = bo + rng.standard_normal((100, 10)).astype("f4")
+    gradient, loss = np.empty_like(logits), np.empty(1, "f4")
+    reference.loss_and_gradient(logits, labels, gradient, loss)
+    known = (labels >= 0) & (labels < 10)
+    p, t = sigmoid(logits), one_hot(labels, 10)
+    np.testing.assert_allclose(gradient, (p - t) / 100 * known[:, None], atol=1e-8)
+    expected = binary_cross_entropy(p, t) if known.all() else np.nan
+    np.testing.assert_allclose(loss[0], expected, rtol=1e-5)
+    assert not known.all() or loss[0] > 5
+
+
 @needs_compiler
+@CASES
 @pytest.mark.parametrize("n", [1, 5, 256, 1000])
-def test_the_loss_kernel(emulate, n):
+def test_the_loss_kernel(emulate, n, case):
     rng = np.random.default_rng(n)
     logits, labels = rng.normal(0, 4, (n, 10)).astype("f4"), rng.integers(0, 10, n)
+    case(logits, labels)
     expected, loss = np.empty_like(logits), np.empty((), "f4")
     reference.loss_and_gradient(logits, labels, expected, loss)
     gradient, found = np.full_like(logits, np.nan), np.full(1, np.nan, "f4")
@@ -82,8 +116,10 @@ def test_the_loss_kernel(emulate, n):
 @pytest.mark.parametrize(
     ("n", "hidden"), [(16, 30), (17, 33), (1, 1), (40, 300), (32, 1031)], ids=str
 )
-def test_the_output_layer_kernels(emulate, n, hidden):
+@CASES
+def test_the_output_layer_kernels(emulate, n, hidden, case):
     before_relu, wo, bo, labels = layer(n, hidden)
+    case(bo, labels)
     bh = np.ones(hidden, "f4")
     expected, sums = reference.output_layer(before_relu, wo, bo, labels)
     clusters = -(-n // 16)
@@ -106,13 +142,15 @@ def test_the_output_layer_kernels(emulate, n, hidden):
 @needs_compiler
 @pytest.mark.parametrize("cut", [NARROW, WIDE], ids=["narrow", "wide"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_epoch_kernel(emulate, cut, seed):
+@CASES
+def test_the_epoch_kernel(emulate, cut, seed, case):
     steps, hidden = 2, cut["HIDDEN"]
     rng = np.random.default_rng(seed)
     images = rng.standard_normal((256 * steps, 784), np.float32)
     labels = rng.integers(0, 10, len(images))
     shapes = (hidden, 784), (hidden,), (10, hidden), (10,)
     parameters = [rng.uniform(-0.05, 0.05, shape).astype("f4") for shape in shapes]
+    case(parameters[-1], labels)
     expected = [parameter.copy() for parameter in parameters]
     losses = reference.train_epoch(images, labels, expected, 0.1)
     run, cluster = emulate("epoch", **cut), cut["CLUSTER"]
@@ -264,6 +302,13 @@ def test_the_phases_are_cycles_a_step_from_a_kernel_compiled_to_count_them(monke
 def test_a_small_launch_does_not_shrink_a_later_large_one(launches):
     for hidden in (4096, 16, 4096):
         cuda.output_layer(*layer(16, hidden))
+
+
+def test_a_twin_passes_the_gradient_where_the_hidden_unit_is_exactly_zero():
+    before_relu, wo, bo, labels = layer(4, 6)
+    before_relu[...] = [[-1, -0.0, 0, 1, -1e-30, 1e-30]] * 4
+    grad_hidden, _ = reference.output_layer(before_relu, wo, bo, labels)
+    assert (grad_hidden != 0).all(axis=0).tolist() == [False, True, True, True, False, True]
 
 
 @needs_compiler
