@@ -166,15 +166,15 @@ def faulty_device(ranks: Ranks, folder: Path) -> None:
                 return False
 
         def wait(self):
-            end = time.monotonic() + 0.5  # NumPy follows at once, so the sum has to be there
+            end = time.monotonic() + 1  # NumPy follows at once, so the sum has to be there
             while not (stuck or self.is_completed()):
                 if time.monotonic() > end:
                     stuck.append(self)
 
     def read(value):
-        if stuck:
+        while not all(work.is_completed() for work in stuck):
             (folder / "read").touch()
-            ctypes.CDLL(None).sleep(1000)
+            ctypes.CDLL(None).usleep(100_000)
         return to_numpy(value)
 
     distributed.all_reduce = lambda tensor, async_op: Work(all_reduce(tensor, async_op=async_op))
