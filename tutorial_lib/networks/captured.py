@@ -45,14 +45,17 @@ class MnistNetCaptured(MnistNetInPlace):
                     f"a captured epoch reads the {name} where they are, and needs them row-major, "
                     f"without gaps, from a multiple of 16 bytes on: pass {name}.copy()"
                 )
-        self._losses = xp.empty(len(images) // batch_size, xp.float32)
+        losses = xp.empty(len(images) // batch_size, xp.float32)
         before = [parameter.copy() for parameter in self.parameters]
-        self._graph = CapturedWork(
-            lambda: self._steps(images, labels, self._losses, learning_rate, batch_size)
-        )
-        for parameter, value in zip(self.parameters, before):
-            parameter[...] = value  # what the rehearsal changed
-        self._saved = None  # memory of the graph
+        try:
+            graph = CapturedWork(
+                lambda: self._steps(images, labels, losses, learning_rate, batch_size)
+            )
+        finally:
+            for parameter, value in zip(self.parameters, before):
+                parameter[...] = value  # what the rehearsal changed
+            self._saved = None  # memory of the graph
+        self._graph, self._losses = graph, losses
 
     def free(self) -> None:
         """Free the graph, then the plans whose workspaces it uses."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tutorial_lib import BATCH_SIZE, MnistNet, MnistNetNaive, backend, results, test, xp
 from tutorial_lib.backend import MatmulComputeType, to_numpy
+from tutorial_lib.capture import CaptureError
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.networks import NETWORKS, tuned, unchecked
@@ -218,6 +219,29 @@ def test_backward_after_a_captured_epoch_needs_a_forward_pass(network):
         model.epoch(*data(BATCH_SIZE))
         with pytest.raises(RuntimeError, match="call forward first"):
             model.backward(data(BATCH_SIZE, 10)[0])
+
+
+@pytest.mark.parametrize("network", CAPTURED)
+def test_a_capture_that_fails_changes_nothing(network, monkeypatch):
+    images, labels = data(3 * BATCH_SIZE)
+    with network(784, 4, 10) as model:
+        first = to_numpy(model.epoch(images, labels)).copy()
+        before = [parameter.copy() for parameter in model.parameters]
+        step = model.step
+
+        def reading(x, labels, loss, learning_rate):
+            step(x, labels, loss, learning_rate)
+            float(loss[0])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "step", reading)
+            with pytest.raises(CaptureError, match="cannot be captured"):
+                model.epoch(images, labels, learning_rate=0.5)
+        for parameter, value in zip(model.parameters, before):
+            np.testing.assert_array_equal(to_numpy(parameter), to_numpy(value))
+        again = to_numpy(model.epoch(images, labels))  # the graph that there was
+        assert again.shape == first.shape
+        assert (again < first).all()
 
 
 # Labels.
