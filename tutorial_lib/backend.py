@@ -79,7 +79,10 @@ else:
         matmul,
     )
 
+Array = xp.ndarray  # the type of the backend's arrays
+
 __all__ = [
+    "Array",
     "Matmul",
     "MatmulComputeType",
     "MatmulEpilog",

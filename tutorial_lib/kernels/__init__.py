@@ -74,10 +74,7 @@ def update_small(
 
 
 def train_epoch(
-    images: xp.ndarray,
-    labels: xp.ndarray,
-    parameters: Sequence[xp.ndarray],
-    learning_rate: float,
+    images: xp.ndarray, labels: xp.ndarray, parameters: Sequence[xp.ndarray], learning_rate: float
 ) -> xp.ndarray:
     """Train over all full batches of 256 of images (N, 784), labels (N,); returns their losses.
 

@@ -88,20 +88,14 @@ def update_small(
 
 
 def train_epoch(
-    images: xp.ndarray,
-    labels: xp.ndarray,
-    parameters: tuple[xp.ndarray, ...],
-    learning_rate: float,
+    images: xp.ndarray, labels: xp.ndarray, parameters: tuple[xp.ndarray, ...], learning_rate: float
 ) -> xp.ndarray:
     """One launch for the whole epoch."""
     return _launch_epoch(images, labels, parameters, learning_rate)
 
 
 def epoch_phases(
-    images: xp.ndarray,
-    labels: xp.ndarray,
-    parameters: tuple[xp.ndarray, ...],
-    learning_rate: float,
+    images: xp.ndarray, labels: xp.ndarray, parameters: tuple[xp.ndarray, ...], learning_rate: float
 ) -> list[float]:
     """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
     cycles = xp.zeros(12, xp.int64)

@@ -73,11 +73,7 @@ class MnistNetUnchecked(MnistNet):
         """The gradient of the hidden layer, (H, n), and of its bias, (H,)."""
         mask = {"relu_aux": self._saved[2]}
         grad_hidden, extra = self._run(
-            "grad_relu",
-            self.weights_output.T,
-            grad.T,
-            epilog=MatmulEpilog.DRELU_BGRAD,
-            inputs=mask,
+            "grad_relu", self.weights_output.T, grad.T, epilog=MatmulEpilog.DRELU_BGRAD, inputs=mask
         )
         return grad_hidden, extra["drelu_bgrad"]
 

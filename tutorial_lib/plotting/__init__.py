@@ -21,12 +21,7 @@ from tutorial_lib.plotting.launches import plot_capture, plot_launch_queue, plot
 from tutorial_lib.plotting.memory import plot_mask, plot_memory_order, plot_memory_traffic
 from tutorial_lib.plotting.network import plot_architecture, plot_backward
 from tutorial_lib.plotting.scaling import plot_all_reduce, plot_ring, plot_scaling
-from tutorial_lib.plotting.speed import (
-    plot_break_even,
-    plot_ladder,
-    plot_roofline,
-    plot_staircase,
-)
+from tutorial_lib.plotting.speed import plot_break_even, plot_ladder, plot_roofline, plot_staircase
 
 __all__ = [
     "plot_all_reduce",

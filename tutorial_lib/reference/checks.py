@@ -44,11 +44,7 @@ def _check_operand(x: np.ndarray, name: str) -> None:
 
 
 def check_operands(
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray | None,
-    beta: float | None,
-    options: MatmulOptions,
+    a: np.ndarray, b: np.ndarray, c: np.ndarray | None, beta: float | None, options: MatmulOptions
 ) -> None:
     """Whether ``alpha * a @ b + beta * c`` can be stated at all."""
     if c is None and options.inplace:
@@ -148,11 +144,7 @@ def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtyp
 
 
 def check_supported(
-    earlier: set[MatmulEpilog],
-    epilog: MatmulEpilog | None,
-    a: Layout,
-    b: Layout,
-    c: Layout | None,
+    earlier: set[MatmulEpilog], epilog: MatmulEpilog | None, a: Layout, b: Layout, c: Layout | None
 ) -> None:
     """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
 

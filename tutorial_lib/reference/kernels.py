@@ -51,10 +51,7 @@ def update_small(
 
 
 def train_epoch(
-    images: np.ndarray,
-    labels: np.ndarray,
-    parameters: tuple[np.ndarray, ...],
-    learning_rate: float,
+    images: np.ndarray, labels: np.ndarray, parameters: tuple[np.ndarray, ...], learning_rate: float
 ) -> np.ndarray:
     """Train over all full batches of 256 images, in place; returns their losses, (steps,)."""
     wh, bh, wo, bo = parameters

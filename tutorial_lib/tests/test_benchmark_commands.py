@@ -8,9 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tutorial_lib import backend, outputs, results
-from tutorial_lib.benchmarks import (
-    __main__ as benchmarks,
-)
+from tutorial_lib.benchmarks import __main__ as benchmarks
 from tutorial_lib.benchmarks import (
     checks,
     counters,

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib import MnistNetNaive, backend, results, xp
-from tutorial_lib.benchmarks import (
-    __main__ as command_line,
-)
+from tutorial_lib.benchmarks import __main__ as command_line
 from tutorial_lib.benchmarks import (
     checks,
     counters,

@@ -601,10 +601,7 @@ def test_a_rank_takes_its_own_gpu_or_shares_one_on_request():
 
 @pytest.mark.parametrize(
     ("engine", "size"),
-    [
-        pytest.param("gloo", 2, marks=pytest.mark.gpu),
-        pytest.param("nccl", 2, marks=TWO_GPUS),
-    ],
+    [pytest.param("gloo", 2, marks=pytest.mark.gpu), pytest.param("nccl", 2, marks=TWO_GPUS)],
 )
 def test_torch_waits_for_cupy_and_cupy_for_torch(engine, size, tmp_path):
     run = torchrun(size, "tutorial_lib.tests.rank", "streams", tmp_path, engine, 60)
@@ -616,8 +613,7 @@ def test_torch_waits_for_cupy_and_cupy_for_torch(engine, size, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size",
-    [pytest.param(1, marks=pytest.mark.gpu), pytest.param(2, marks=TWO_GPUS)],
+    "size", [pytest.param(1, marks=pytest.mark.gpu), pytest.param(2, marks=TWO_GPUS)]
 )
 def test_nccl(size, alone, tmp_path):
     run = torchrun(size, "tutorial_lib.tests.rank", "everything", tmp_path, "nccl", 60)

@@ -19,13 +19,7 @@ from tutorial_lib.networks.one_kernel import MAX_HIDDEN, MnistNetOneKernel
 from tutorial_lib.networks.tuned import MnistNetTuned
 from tutorial_lib.networks.unchecked import MnistNetUnchecked
 
-STEPWISE = [
-    MnistNetUnchecked,
-    MnistNetInPlace,
-    MnistNetCaptured,
-    MnistNetTuned,
-    MnistNetMerged,
-]
+STEPWISE = [MnistNetUnchecked, MnistNetInPlace, MnistNetCaptured, MnistNetTuned, MnistNetMerged]
 CAPTURED = [MnistNetCaptured, MnistNetTuned, MnistNetMerged]
 FAST = [*STEPWISE, MnistNetOneKernel]
 ALL = list(NETWORKS.values())

@@ -233,11 +233,7 @@ def test_order_of_calls(mm):
 
 @pytest.mark.parametrize(
     ("operand", "match"),
-    [
-        (ones(5, 3), "shape"),
-        (ones(3, 4).T, "strides"),
-        (ones(4, 3, dtype=np.float64), "dtype"),
-    ],
+    [(ones(5, 3), "shape"), (ones(3, 4).T, "strides"), (ones(4, 3, dtype=np.float64), "dtype")],
 )
 def test_reset_refuses_what_the_plan_does_not_fit_and_what_comes_after_it(mm, operand, match):
     mm.plan()

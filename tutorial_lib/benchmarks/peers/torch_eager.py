@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib import backend
-from tutorial_lib.benchmarks.contestant import (
-    TF32,
-    Absent,
-    Contestant,
-    Problem,
-    require_arithmetic,
-)
+from tutorial_lib.benchmarks.contestant import TF32, Absent, Contestant, Problem, require_arithmetic
 
 
 class TorchContestant(Contestant):

@@ -179,10 +179,7 @@ KNOWN = {
         "the bias is a list",
         "a is reset to a list",
     ],
-    "cuBLASLtError": [
-        "planned with BIAS, then without, row-major",
-        *sorted(questions.STRICTER),
-    ],
+    "cuBLASLtError": ["planned with BIAS, then without, row-major", *sorted(questions.STRICTER)],
     "RuntimeError": [
         "execute after a plan with an int",
         "execute after a plan with a misspelled preference",
