@@ -10,29 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.backend import xp
-from tutorial_lib.mnist_files import DatasetError, find_mnist, mnist_root, verified_files
-
-__all__ = [
-    "BATCH_SIZE",
-    "MEAN",
-    "STD",
-    "DatasetError",
-    "describe_dataset",
-    "find_mnist",
-    "get_loader",
-    "mnist_root",
-    "normalized",
-    "per_image_loader",
-    "raw",
-]
+from tutorial_lib.backend import Array, xp
+from tutorial_lib.mnist_files import DatasetError, mnist_root, verified_files
 
 BATCH_SIZE = 256
 MEAN, STD = 0.1307, 0.3081  # of all pixels of the training images, on a scale from 0 to 1
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
 
 
-def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
+def batches(n: int, size: int = BATCH_SIZE) -> Iterator[slice]:
+    """The slices of the full batches of `size` among `n` rows, in their order."""
+    return (slice(i, i + size) for i in range(0, n - size + 1, size))
+
+
+def get_loader(*, train: bool) -> Iterator[tuple[Array, Array]]:
     """An iterator over batches (images, labels), in file order, the last partial batch dropped.
 
     images: float32 (256, 784), normalized; labels: int64 (256,), from 0 to 9. Both lie on the
@@ -40,13 +31,11 @@ def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
     Raises TypeError if `train` is not a bool, DatasetError if the MNIST files cannot be used.
     """
     images, labels = normalized(train)
-    starts = range(0, len(images) - BATCH_SIZE + 1, BATCH_SIZE)
-    batches = (slice(i, i + BATCH_SIZE) for i in starts)
-    return ((images[batch].copy(), labels[batch].copy()) for batch in batches)
+    return ((images[batch].copy(), labels[batch].copy()) for batch in batches(len(images)))
 
 
 @functools.lru_cache(typed=True)  # typed: 1 is not True
-def normalized(train: bool, /) -> tuple[xp.ndarray, xp.ndarray]:
+def normalized(train: bool, /) -> tuple[Array, Array]:
     """One split on the backend's device: normalized images, float32 (n, 784), labels, int64 (n,).
 
     Each call returns the same two arrays, which all of the process shares: never write into them.
@@ -86,16 +75,22 @@ def raw(train: bool, /) -> tuple[np.ndarray, np.ndarray]:
     return pixels, labels
 
 
+def find_mnist() -> Path | None:
+    """The root of the full data set, checked, downloaded if need be; None: take the sample.
+
+    Raises DatasetError if the folder, or a file that is needed, cannot be used.
+    """
+    return mnist_root() if verified_files() else None
+
+
 def describe_dataset() -> str:
     """Which data set this process uses, in a few words."""
-    return (
-        "MNIST, 60,000 + 10,000 images"
-        if find_mnist()
-        else "5,000-image MNIST sample (no MNIST files, no network)"
-    )
+    if find_mnist():
+        return "MNIST, 60,000 + 10,000 images"
+    return "5,000-image MNIST sample (no MNIST files, no network)"
 
 
-def per_image_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
+def per_image_loader(*, train: bool) -> Iterator[tuple[Array, Array]]:
     """The published way to the same batches: torch's DataLoader, one image at a time."""
     import torch
     from PIL import Image

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_lib.backend import xp
+from tutorial_lib.backend import Array, xp
 
 
-def one_hot(labels: xp.ndarray, num_classes: int) -> xp.ndarray:
+def one_hot(labels: Array, num_classes: int) -> Array:
     """Integer labels (n,) as rows of zeros with a single 1: (n, num_classes), float32.
 
     A label outside 0 … num_classes - 1 gives a row of zeros. Raises TypeError for anything but an
@@ -24,7 +24,7 @@ def one_hot(labels: xp.ndarray, num_classes: int) -> xp.ndarray:
     return (labels[:, None] == xp.arange(num_classes)).astype(xp.float32)
 
 
-def sigmoid(x: xp.ndarray) -> xp.ndarray:
+def sigmoid(x: Array) -> Array:
     """``1 / (1 + exp(-x))``, elementwise, in the float type of x; TypeError for other types."""
     _check_array("x", x, "f", "floats")
     if x.dtype == xp.float16:  # whose exp ends at x = 11
@@ -33,7 +33,7 @@ def sigmoid(x: xp.ndarray) -> xp.ndarray:
         return 1 / (1 + xp.exp(-x))
 
 
-def binary_cross_entropy(predictions: xp.ndarray, targets: xp.ndarray) -> xp.ndarray:
+def binary_cross_entropy(predictions: Array, targets: Array) -> Array:
     """The mean of ``-(t log(p + eps) + (1 - t) log(1 - p + eps))`` with eps = 1e-8: a scalar array.
 
     `predictions` p and `targets` t, floats, have one shape, (n, classes). Raises TypeError or

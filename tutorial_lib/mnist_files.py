@@ -28,7 +28,7 @@ MIRRORS = (  # the second without TLS, for a Python that has no certificates: th
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "http://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-TIMEOUT = 20  # seconds without a byte, else a network that swallows packets holds us for ever
+TIMEOUT = 20  # seconds without a byte: a network that drops packets must not hold us forever
 
 
 class DatasetError(RuntimeError):
@@ -48,36 +48,36 @@ def mnist_root() -> Path:
         raise DatasetError(f"MNIST_ROOT is {root}: {error} Write the path in full.") from error
 
 
-def find_mnist() -> Path | None:
-    """The root of the full data set, checked, downloaded if need be; None: take the sample.
+@functools.cache
+def verified_files() -> dict[str, bytes]:
+    """The four files by name, verified, downloaded if need be, unpacked; empty: take the sample.
 
     Raises DatasetError if the folder, or a file that is needed, cannot be used.
     """
-    return mnist_root() if verified_files() else None
-
-
-@functools.cache
-def verified_files() -> dict[str, bytes]:
-    """The four files by name, verified and unpacked; empty: take the sample.
-
-    Raises DatasetError as `find_mnist` does.
-    """
     root = mnist_root()
+    folder = root / PLACES[0]
     files, faults = _search(root)
     missing = [name for name in FILES.values() if name not in files]
     if texts := [text for name, text in faults if name in missing]:
         raise DatasetError(f"{'; '.join(texts)}. Delete it and run again to download it anew.")
-    folder = root / PLACES[0]
     try:
         for name in missing:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.R_OK | os.W_OK):
-                raise PermissionError(f"no permission to read and write in {folder}")
-            packed, content = _download(name)
-            _save(packed, folder / f"{name}.gz")
-            files[name] = content
+            files[name] = _download(name, folder)
+    except OSError as error:
+        raise DatasetError(
+            f"{root} cannot hold the data ({error}). Let MNIST_ROOT name a folder that you can "
+            "write into, or one that holds the four files."
+        ) from error
     except _Offline as error:
-        _refuse_unless_empty(root, files, error)
+        content = next((path for path in root.rglob("[!.]*") if not path.is_dir()), None)
+        if content:  # the sample is for an empty folder: this one was meant to hold MNIST
+            held = ", ".join(files) or content.relative_to(root)
+            missing = ", ".join(name for name in FILES.values() if name not in files)
+            raise DatasetError(
+                f"{root} holds {held}, but not {missing}, and downloading failed ({error}). Run "
+                f"again with a network, put the missing .gz files into {folder}, or let "
+                "MNIST_ROOT name an empty folder to use the sample."
+            ) from error
         print(
             f"WARNING: no MNIST files in {folder} and no way to download them ({error}). Using the "
             "5,000-image sample that ships with tutorial_lib: losses and accuracies will differ "
@@ -85,26 +85,7 @@ def verified_files() -> dict[str, bytes]:
             file=sys.stderr,
         )
         return {}
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot hold the data ({error}). Let MNIST_ROOT name a folder that you can "
-            "write into, or one that holds the four files."
-        ) from error
     return files
-
-
-def _refuse_unless_empty(root: Path, files: dict[str, bytes], error: _Offline) -> None:
-    """The sample is for an empty folder: another one was meant to hold MNIST."""
-    other = next((path for path in root.rglob("[!.]*") if not path.is_dir()), None)
-    if other is None:
-        return
-    held = ", ".join(files) or other.relative_to(root)
-    missing = ", ".join(name for name in FILES.values() if name not in files)
-    raise DatasetError(
-        f"{root} holds {held}, but not {missing}, and downloading failed ({error}). Run again with "
-        f"a network, put the missing .gz files into {root / PLACES[0]}, or let "
-        "MNIST_ROOT name an empty folder to use the sample."
-    ) from error
 
 
 def _search(root: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
@@ -139,21 +120,27 @@ def _verify(stored: bytes) -> tuple[str, bytes]:
     return FILES[md5], content
 
 
-def _download(name: str) -> tuple[bytes, bytes]:
-    """One file, packed and unpacked, from the first mirror that has it; raises _Offline."""
+def _download(name: str, folder: Path) -> bytes:
+    """The content of one file, from the first mirror that has it; saved, packed, in the folder.
+
+    Raises _Offline if no mirror gives it, OSError for a folder that cannot hold it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK):
+        raise PermissionError(f"no permission to read and write in {folder}")
     causes = []
-    for mirror in MIRRORS:
-        url = f"{mirror}{name}.gz"
+    for url in (f"{mirror}{name}.gz" for mirror in MIRRORS):
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
                 packed = answer.read()
             found, content = _verify(packed)
+            if found != name:
+                raise ValueError(f"it is {found}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             causes.append(f"{url}: {error}")
-            continue
-        if found == name:
-            return packed, content
-        causes.append(f"{url}: it is {found}")
+        else:
+            _save(packed, folder / f"{name}.gz")
+            return content
     raise _Offline("; ".join(causes))
 
 
