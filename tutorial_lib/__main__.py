@@ -2,21 +2,20 @@
 
 import argparse
 import math
-import time
 
 from tutorial_lib import describe_backend, get_loader, test, train
 from tutorial_lib.dataset import DatasetError
 from tutorial_lib.doctor import report
 from tutorial_lib.networks import NETWORKS
+from tutorial_lib.timing import measure
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; argparse explains a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m tutorial_lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "doctor", help="what was found on this machine, what is missing, how to get it"
-    )
+    found = "what was found on this machine, what is missing, how to get it"
+    commands.add_parser("doctor", help=found)
     training = commands.add_parser("train", help="train a network on MNIST and test it")
     training.add_argument("--net", choices=list(NETWORKS), default="fused")
     training.add_argument("--hidden", type=int, default=30, metavar="UNITS")
@@ -37,12 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     except DatasetError as error:
         parser.error(str(error))
     next(get_loader(train=True))  # so that the time is that of training, not of reading files
+    settings = {"epochs": options.epochs, "learning_rate": options.learning_rate}
     with network as model:
-        start = time.perf_counter()
-        train(model, epochs=options.epochs, learning_rate=options.learning_rate)
-        seconds = time.perf_counter() - start
+        times = measure(lambda: train(model, **settings), repeats=1, warm_up=0)
         print(f"Accuracy: {test(model):.4f}")
-    print(f"Time: {seconds:.2f} s for {options.epochs} epoch{'s' * (options.epochs > 1)}")
+    print(f"Time: {times.wall[0]:.2f} s for {options.epochs} epoch{'s' * (options.epochs > 1)}")
 
 
 if __name__ == "__main__":

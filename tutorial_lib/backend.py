@@ -19,16 +19,13 @@ def find_gpu_problem() -> str:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return "no NVIDIA driver (libcuda): install one, or move to a machine with an NVIDIA GPU"
-    for module, package in (
-        ("cupy", "cupy-cuda12x"),
-        ("nvmath.linalg.advanced", "nvmath-python[cu12]"),
-    ):
+    packages = {"cupy": "cupy-cuda12x", "nvmath.linalg.advanced": "nvmath-python[cu12]"}
+    for module, package in packages.items():
         try:
             importlib.import_module(module)
         except ImportError as error:
-            return (
-                f"{module.partition('.')[0]} cannot be imported ({error}): pip install '{package}'"
-            )
+            library = module.partition(".")[0]
+            return f"{library} cannot be imported ({error}): pip install '{package}'"
     import cupy
     from nvmath.bindings import cublasLt
 

@@ -1,34 +1,17 @@
 """What this machine offers the book: one line, or a report with remedies."""
 
-import importlib.metadata
 import platform
 
 import numpy as np
 
-from tutorial_lib import backend
+from tutorial_lib import backend, results
 from tutorial_lib.dataset import DatasetError, describe_dataset, mnist_root
 from tutorial_lib.kernels.needs import KERNELS, Device, needs, problem, this_device
 from tutorial_lib.networks import merged, one_kernel
 
-PACKAGES = (
-    "numpy",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "nvmath-python",
-    "torch",
-    "torchvision",
-    "matplotlib",
-)
-TOOLS = ("jupyter-book", "nbval")
+PACKAGES = (*results.PACKAGES, "torchvision", "matplotlib", "jupyter-book", "nbval")
 WIDEST = {"output_layer": merged.MAX_HIDDEN, "epoch": one_kernel.MAX_HIDDEN}
 TF32 = (8, 0)  # the compute capability of the first GPUs with TF32
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def describe_backend() -> str:
@@ -50,8 +33,8 @@ def describe_backend() -> str:
 def report() -> str:
     """What was found, what is missing and how to get it, as text."""
     lines = [f"Python {platform.python_version()} on {platform.platform()}", "", "Packages"]
-    for package in PACKAGES + TOOLS:
-        lines.append(f"  {package:14} {_version(package) or '-'}")
+    versions = results.versions(PACKAGES)
+    lines += [f"  {package:18} {versions.get(package, '-')}" for package in PACKAGES]
     missing = backend.find_gpu_problem()
     lines += ["", f"GPU       {'missing: ' + missing if missing else 'works'}"]
     lines += _networks(this_device())

@@ -36,15 +36,13 @@ def sigmoid(x: Array) -> Array:
 def binary_cross_entropy(predictions: Array, targets: Array) -> Array:
     """The mean of ``-(t log(p + eps) + (1 - t) log(1 - p + eps))`` with eps = 1e-8: a scalar array.
 
-    `predictions` p and `targets` t, floats, have one shape, (n, classes). Raises TypeError or
-    ValueError if not.
+    `predictions` p and `targets` t: floats (n, classes), else TypeError or ValueError is raised.
     """
     _check_array("predictions", predictions, "f", "floats")
     _check_array("targets", targets, "f", "floats")
     if predictions.shape != targets.shape:
-        raise ValueError(
-            f"predictions {predictions.shape} and targets {targets.shape} must have one shape"
-        )
+        shapes = f"predictions {predictions.shape} and targets {targets.shape}"
+        raise ValueError(f"{shapes} must have one shape")
     eps = 1e-8  # keeps log finite at p = 0 and p = 1
     return -xp.mean(
         targets * xp.log(predictions + eps) + (1 - targets) * xp.log(1 - predictions + eps)

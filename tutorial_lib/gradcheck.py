@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tutorial_lib.backend import xp
+from tutorial_lib.backend import Array
 
 
 def central_differences(
     loss: Callable[[], float],
-    parameter: xp.ndarray,
+    parameter: Array,
     elements: Iterable[tuple[int, ...]],
     *,
     step: float = 1e-5,

@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import os
 import sys
+import urllib.error
 import urllib.request
 import uuid
 import zlib
@@ -33,10 +34,6 @@ TIMEOUT = 20  # seconds without a byte: a network that drops packets must not ho
 
 class DatasetError(RuntimeError):
     """MNIST cannot be used as it is; the message names the file, the fault, the remedy."""
-
-
-class _Offline(Exception):
-    """No mirror gave the file."""
 
 
 def mnist_root() -> Path:
@@ -63,28 +60,28 @@ def verified_files() -> dict[str, bytes]:
     try:
         for name in missing:
             files[name] = _download(name, folder)
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot hold the data ({error}). Let MNIST_ROOT name a folder that you can "
-            "write into, or one that holds the four files."
-        ) from error
-    except _Offline as error:
+    except urllib.error.URLError as error:
         content = next((path for path in root.rglob("[!.]*") if not path.is_dir()), None)
         if content:  # the sample is for an empty folder: this one was meant to hold MNIST
             held = ", ".join(files) or content.relative_to(root)
             missing = ", ".join(name for name in FILES.values() if name not in files)
             raise DatasetError(
-                f"{root} holds {held}, but not {missing}, and downloading failed ({error}). Run "
-                f"again with a network, put the missing .gz files into {folder}, or let "
+                f"{root} holds {held}, but not {missing}, and downloading failed ({error.reason}). "
+                f"Run again with a network, put the missing .gz files into {folder}, or let "
                 "MNIST_ROOT name an empty folder to use the sample."
             ) from error
         print(
-            f"WARNING: no MNIST files in {folder} and no way to download them ({error}). Using the "
-            "5,000-image sample that ships with tutorial_lib: losses and accuracies will differ "
-            "from the book's. The setup page says how to bring the files.",
+            f"WARNING: no MNIST files in {folder} and no way to download them ({error.reason}). "
+            "Using the 5,000-image sample that ships with tutorial_lib: losses and accuracies will "
+            "differ from the book's. The setup page says how to bring the files.",
             file=sys.stderr,
         )
         return {}
+    except OSError as error:
+        raise DatasetError(
+            f"{root} cannot hold the data ({error}). Let MNIST_ROOT name a folder that you can "
+            "write into, or one that holds the four files."
+        ) from error
     return files
 
 
@@ -123,7 +120,7 @@ def _verify(stored: bytes) -> tuple[str, bytes]:
 def _download(name: str, folder: Path) -> bytes:
     """The content of one file, from the first mirror that has it; saved, packed, in the folder.
 
-    Raises _Offline if no mirror gives it, OSError for a folder that cannot hold it.
+    Raises URLError if no mirror gives it, another OSError for a folder that cannot hold it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.R_OK | os.W_OK):
@@ -141,7 +138,7 @@ def _download(name: str, folder: Path) -> bytes:
         else:
             _save(packed, folder / f"{name}.gz")
             return content
-    raise _Offline("; ".join(causes))
+    raise urllib.error.URLError("; ".join(causes))
 
 
 def _save(packed: bytes, path: Path) -> None:
