@@ -31,6 +31,12 @@ def full_mnist():
         pytest.skip("needs the full MNIST data set")
 
 
+def forget():
+    """The data set as a new process would find it."""
+    for cache in (mnist_files.verified_files, dataset.raw, dataset.normalized):
+        cache.cache_clear()
+
+
 @pytest.fixture
 def fresh_dataset(monkeypatch):
     """The data set as a new process would find it, and no network."""
@@ -38,13 +44,10 @@ def fresh_dataset(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no network in this test")
 
-    caches = (mnist_files.verified_files, dataset.raw, dataset.normalized)
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    for cache in caches:
-        cache.cache_clear()
-    yield dataset
-    for cache in caches:
-        cache.cache_clear()
+    forget()
+    yield
+    forget()
 
 
 def pytest_collection_modifyitems(config, items):
