@@ -20,58 +20,41 @@ from tutorial_lib import backend
 from tutorial_lib.tests.imports import GPU_LIBRARIES, without
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = ROOT / "requirements.txt"
-PYPROJECT = ROOT / "pyproject.toml"
 CUDA = {"cupy-cuda12x", "cupy-cuda13x", "nvmath-python"}
 TORCH = {"torch", "torchvision"}
+# What pip calls the machine, sys_platform and platform_machine, and uv's own name for it.
+LAPTOPS = {
+    "macOS": ("darwin", "arm64", "aarch64-apple-darwin"),
+    "macOS on Intel": ("darwin", "x86_64", "x86_64-apple-darwin"),
+    "Windows": ("win32", "AMD64", "x86_64-pc-windows-msvc"),
+    "Linux": ("linux", "x86_64", "x86_64-manylinux_2_28"),
+    "Linux on Arm": ("linux", "aarch64", "aarch64-manylinux_2_28"),
+}
+# CuPy's name, a Python to resolve for, and where the stack is written down.
+STACKS = {
+    "requirements.txt": ("cupy-cuda12x", "3.10", []),
+    "pyproject.toml": ("cupy-cuda13x", "3.13", ["--extra", "cu13"]),
+}
 
 
 def run(*command, **variables):
     """Run Python; its output has to fit the code page of a Western Windows."""
     variables |= {"PYTHONIOENCODING": "cp1252", "TUTORIAL_BACKEND": ""}
-    done = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        encoding="cp1252",
-        env=os.environ | variables,
-        cwd=ROOT,
-    )
+    options = {"capture_output": True, "encoding": "cp1252", "cwd": ROOT}
+    done = subprocess.run([sys.executable, *command], env=os.environ | variables, **options)
     assert not done.returncode, done.stderr
     return done.stdout
 
 
-def test_what_is_blocked_is_missing():
-    """It is not found at all, so that a library which looks for it first is not misled."""
-    code = "import numpy, sys, importlib.util as u; print([*map(u.find_spec, sys.argv[1:])])"
-    missing = str([None] * len(GPU_LIBRARIES)) + "\n"
-    assert run("-c", code, *GPU_LIBRARIES, **without(*GPU_LIBRARIES)) == missing
-    assert run("-c", code, "pytest", **without(*GPU_LIBRARIES)) != "[None]\n"
-
-
-TRAINING = """
-import numpy as np
-import tutorial_lib
-from tutorial_lib.dataset import MEAN, SAMPLE, STD
-from tutorial_lib.networks.captured import MnistNetCaptured
-
-with np.load(SAMPLE) as sample:
-    images = (sample["train_images"][:1024] / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
-    labels = sample["train_labels"][:1024].astype(np.int64)
-plain, fused, captured = (
-    network(784, 30, 10)
-    for network in (tutorial_lib.MnistNetNaive, tutorial_lib.MnistNet, MnistNetCaptured)
-)
-for _ in range(2):
-    losses = plain.epoch(images, labels)
-    np.testing.assert_allclose(fused.epoch(images, labels), losses, atol=1e-6)
-    np.testing.assert_allclose(captured.epoch(images, labels), losses, atol=1e-6)
-print(losses[-1] < 0.3)
-"""
-
-
-def test_numpy_is_all_that_the_networks_need():
-    others = set(packages_distributions()) - {"numpy", "tutorial_lib"}
-    assert run("-c", TRAINING, **without(*others, *GPU_LIBRARIES)) == "True\n"
+@pytest.mark.usefixtures("full_mnist")
+def test_numpy_is_all_that_doctor_and_training_need():
+    missing = without(*set(packages_distributions()) - {"numpy", "tutorial_lib"}, *GPU_LIBRARIES)
+    text = run("-m", "tutorial_lib", "doctor", **missing)
+    assert re.search(r"Backend +cpu(.*\n)*Weights +drawn .* by NumPy", text)
+    for net in ("naive", "fused", "captured"):
+        text = run("-m", "tutorial_lib", "train", "--net", net, **missing)
+        for result in ("Batch 0  Loss: 0.6833", "Batch 220  Loss: 0.0566", "Accuracy: 0.9146"):
+            assert result in text
 
 
 @pytest.mark.skipif(backend.name == "gpu", reason="chapters use the GPU libraries there")
@@ -83,63 +66,30 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
     output = nbformat.v4.new_output("stream", text=missing)
     cell = nbformat.v4.new_code_cell(code, execution_count=1, outputs=[output])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "probe.ipynb")
-    arguments = ["--nbval", "-q", "-c", PYPROJECT, "--rootdir", tmp_path, tmp_path]
+    arguments = ["--nbval", "-q", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, tmp_path]
     assert "1 passed" in run("-m", "pytest", *arguments, PYTHONPATH=str(ROOT))
 
 
-def test_numpy_is_all_that_doctor_and_training_need(full_mnist):
-    missing = without(*set(packages_distributions()) - {"numpy", "tutorial_lib"}, *GPU_LIBRARIES)
-    text = run("-m", "tutorial_lib", "doctor", **missing)
-    assert re.search("Backend +cpu", text)
-    assert re.search("Weights +drawn .* by NumPy", text)
-    text = run("-m", "tutorial_lib", "train", **missing)
-    assert "Batch 0  Loss: 0.6833" in text
-    assert "0.9146" in text
-
-
-# What pip and uv call the machine: sys_platform, platform_machine; uv's own name for it.
-LAPTOPS = {
-    "macOS": ("darwin", "arm64", "aarch64-apple-darwin"),
-    "macOS on Intel": ("darwin", "x86_64", "x86_64-apple-darwin"),
-    "Windows": ("win32", "AMD64", "x86_64-pc-windows-msvc"),
-    "Linux": ("linux", "x86_64", "x86_64-manylinux_2_28"),
-    "Linux on Arm": ("linux", "aarch64", "aarch64-manylinux_2_28"),
-}
-# CuPy's name, a Python to resolve for, and where the stack is written down.
-STACKS = {
-    "requirements.txt": ("cupy-cuda12x", "3.10", [REQUIREMENTS]),
-    "cu13": ("cupy-cuda13x", "3.13", [PYPROJECT, "--extra", "cu13"]),
-}
-
-
 @pytest.mark.parametrize("laptop", LAPTOPS)
-def test_only_linux_gets_cuda_packages_and_only_intel_macs_get_no_torch(laptop):
+@pytest.mark.parametrize("stack", STACKS)
+def test_only_linux_gets_cuda_packages_and_only_intel_macs_get_no_torch(laptop, stack):
     system, machine, _ = LAPTOPS[laptop]
-    for text in (REQUIREMENTS.read_text(), PYPROJECT.read_text()):
-        lines = re.findall(r'^ *"?([\w-]+(?:\[.+\])?>=.+?)"?,?$', text, re.M)
-        wanted = {
-            requirement.name
-            for requirement in map(Requirement, lines)
-            if not requirement.marker
-            or requirement.marker.evaluate({"sys_platform": system, "platform_machine": machine})
-        }
-        cuda = {"cupy-cuda12x"} if text.startswith("# To read") else {"cupy-cuda13x"}
-        cuda |= {"nvmath-python"}
-        assert wanted & CUDA == (cuda if system == "linux" else set())
-        assert wanted & TORCH == (set() if laptop == "macOS on Intel" else TORCH)
-
-
-def sections():
-    """What the Makefile's sed cuts out of requirements.txt, as names of packages, by heading."""
-    cuts = re.findall(r"sed '(.+)' requirements.txt >", (ROOT / "Makefile").read_text())
-    for cut in cuts:
-        text = subprocess.run(["sed", cut, REQUIREMENTS], capture_output=True, text=True).stdout
-        yield {Requirement(line).name for line in text.splitlines() if line[:1].isalpha()}
+    here = {"sys_platform": system, "platform_machine": machine}
+    text = (ROOT / stack).read_text()
+    lines = map(Requirement, re.findall(r'^ *"?([\w-]+(?:\[.+\])?>=.+?)"?,?$', text, re.M))
+    wanted = {line.name for line in lines if not line.marker or line.marker.evaluate(here)}
+    on_linux = {STACKS[stack][0], "nvmath-python"}
+    assert wanted & CUDA == (on_linux if system == "linux" else set())
+    assert wanted & TORCH == (set() if laptop == "macOS on Intel" else TORCH)
 
 
 @pytest.mark.skipif(not shutil.which("sed"), reason="needs sed, as make does")
 def test_the_makefile_cuts_the_requirements_where_their_headings_are():
-    pages, tools = sections()
+    names = []
+    for cut in re.findall(r"sed '(.+)' requirements.txt >", (ROOT / "Makefile").read_text()):
+        text = subprocess.check_output(["sed", cut, ROOT / "requirements.txt"], text=True)
+        names += [{Requirement(line).name for line in text.splitlines() if line[:1].isalpha()}]
+    pages, tools = names
     assert "jupyter-book" in pages < tools
     assert "pytest" in tools - pages
     assert not tools & (CUDA | TORCH)
@@ -153,67 +103,45 @@ def test_make_finds_python_where_the_system_puts_it(system, python, folder):
     command = ["make", "--no-print-directory", "-n", "-B", f"OS={system}", "lab", ".venv/cuda13"]
     outer = {"PYTHON", "CUDA", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # of `make test` itself
     plain = {name: value for name, value in os.environ.items() if name not in outer}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=plain)
-    lines = done.stdout.splitlines()
+    lines = subprocess.check_output(command, cwd=ROOT, text=True, env=plain).splitlines()
     assert lines[0].startswith(f"{python} -m venv --upgrade-deps .venv")
     assert f".venv/{folder}/jupyter lab notebooks" in lines
     assert not [line for line in lines if "/dev/" in line]
     assert [line for line in lines if line.startswith(f".venv/{folder}/python -m pip install")]
 
 
-@pytest.fixture(scope="module")
-def resolved():
+def test_the_requirements_resolve_to_wheels_for_every_laptop():
     """uv resolves each stack for each laptop, all at once: metadata only, wheels only."""
-    uv = pytest.importorskip("uv", reason="needs uv")
-    compile_all = [
-        uv.find_uv_bin(),
-        "pip",
-        "compile",
-        "--only-binary",
-        ":all:",
-        "--quiet",
-        "--no-annotate",
-    ]
+    uv = pytest.importorskip("uv", reason="needs uv").find_uv_bin()
+    compile_all = [uv, "pip", "compile", "--only-binary", ":all:", "--quiet", "--no-annotate"]
     # macOS 14 is the oldest that torch supports; a hanging network shall not hang the tests.
     settings = {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}
-    runs = {
-        (laptop, stack): subprocess.Popen(
-            [*compile_all, *arguments, "--python-platform", platform, "--python-version", python],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | settings,
-        )
-        for laptop, (_, _, platform) in LAPTOPS.items()
-        for stack, (_, python, arguments) in STACKS.items()
-    }
-    return {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
+    options = {"env": os.environ | settings, "cwd": ROOT, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    runs = {}
+    for laptop, (_, _, platform) in LAPTOPS.items():
+        for stack, (_, python, extra) in STACKS.items():
+            target = ["--python-platform", platform, "--python-version", python]
+            command = [*compile_all, stack, *extra, *target]
+            runs[laptop, stack] = subprocess.Popen(command, **options, **pipes)
+    results = {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
+    for (laptop, stack), (found, error, status) in results.items():
+        if re.search("Failed to fetch|error sending request|offline|timed out", error):
+            pytest.skip(f"no package index: {error.strip().splitlines()[-1]}")
+        names = set(re.findall(r"^[\w.-]+(?===)", found, re.M))
+        libraries = [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
+        expected = set() if laptop == "macOS on Intel" else TORCH
+        if on_linux := laptop.startswith("Linux"):
+            expected = expected | {STACKS[stack][0], "nvmath-python"}
+        assert (status, names & (CUDA | TORCH)) == (0, expected), f"{laptop}, {stack}: {error}"
+        assert bool(libraries) == on_linux, f"{laptop}, {stack}"
 
 
-@pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("laptop", LAPTOPS)
-def test_the_requirements_resolve_to_wheels(resolved, laptop, stack):
-    found, error, status = resolved[laptop, stack]
-    if re.search("Failed to fetch|error sending request|offline|timed out", error):
-        pytest.skip(f"no package index: {error.strip().splitlines()[-1]}")
-    assert status == 0, error
-    names = set(re.findall(r"^[\w.-]+(?===)", found, re.M))
-    assert ("torch" in names) == (laptop != "macOS on Intel")
-    on_linux = laptop.startswith("Linux")
-    assert (STACKS[stack][0] in names) == ("nvmath-python" in names) == on_linux
-    assert on_linux or not any(name.startswith(("nvidia", "cuda", "triton")) for name in names)
-
-
-SOURCES = [p for folder in ("tutorial_lib", "book") for p in (ROOT / folder).rglob("*.py")]
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCES if "tests" not in p.parts], ids=lambda p: p.name
-)
-def test_text_files_are_read_as_utf_8_on_windows_too(path):
+def test_text_files_are_read_as_utf_8_on_windows_too():
     """The default there is the code page, in which neither the pages nor the notebooks are."""
-    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            given = {keyword.arg for keyword in call.keywords}
-            if call.func.attr in ("read_text", "write_text"):
-                assert "encoding" in given, f"{path}, line {call.lineno}"
+    for path in [*ROOT.glob("tutorial_lib/**/*.py"), *ROOT.glob("book/**/*.py")]:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            function = getattr(call, "func", None)
+            if isinstance(function, ast.Attribute) and function.attr in ("read_text", "write_text"):
+                given = {keyword.arg for keyword in call.keywords}
+                assert "encoding" in given or "tests" in path.parts, f"{path}, line {call.lineno}"

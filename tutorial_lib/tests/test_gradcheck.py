@@ -9,10 +9,9 @@ from tutorial_lib.gradcheck import central_differences
 
 def cubes(values, **options):
     """The slopes of the sum of the cubes of these values."""
-    parameter = xp.asarray(values, dtype=xp.float64)
-    return central_differences(
-        lambda: (parameter**3).sum(), parameter, [(i,) for i in range(len(values))], **options
-    )
+    parameter = xp.asarray(values)
+    elements = [(i,) for i in range(len(values))]
+    return central_differences(lambda: (parameter**3).sum(), parameter, elements, **options)
 
 
 def test_the_slope_of_a_cube_is_off_by_the_square_of_the_step():
@@ -21,23 +20,17 @@ def test_the_slope_of_a_cube_is_off_by_the_square_of_the_step():
     assert cubes([0.0])[0] == pytest.approx(1e-10, abs=1e-12)  # the default step, squared
 
 
-@pytest.mark.parametrize("step", [0, -1e-5, np.nan, np.inf])
-def test_a_step_that_is_none_is_refused(step):
-    with pytest.raises(ValueError, match="positive and finite, got"):
-        cubes([2.0], step=step)
+def test_a_step_or_a_type_that_gives_no_difference_is_refused():
+    for step in (0, -1e-5, np.nan, np.inf):
+        with pytest.raises(ValueError, match="positive and finite, got"):
+            cubes([2.0], step=step)
+    with pytest.raises(TypeError, match="need float64, the parameter is float32"):
+        cubes(np.ones(2, np.float32))
 
 
-@pytest.mark.parametrize("fails", [1, 2])
-def test_a_loss_that_fails_leaves_the_parameter_as_it_was(fails):
-    parameter, calls = xp.ones((2, 2)), []
-
-    def loss():
-        calls.append(1)
-        if len(calls) == fails:
-            raise RuntimeError("no loss")
-        return 0.0
-
-    with pytest.raises(RuntimeError, match="no loss"):
-        central_differences(loss, parameter, [(0, 1)])
+@pytest.mark.parametrize("losses", [[], [0.0]])
+def test_a_loss_that_fails_leaves_the_parameter_as_it_was(losses):
+    parameter, rest = xp.ones((2, 2)), iter(losses)
+    with pytest.raises(StopIteration):
+        central_differences(lambda: next(rest), parameter, [(0, 1)])
     assert (parameter == 1).all()
-    assert len(calls) == fails
