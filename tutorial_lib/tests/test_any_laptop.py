@@ -22,13 +22,12 @@ from tutorial_lib.tests.imports import GPU_LIBRARIES, without
 ROOT = Path(__file__).parents[2]
 CUDA = {"cupy-cuda12x", "cupy-cuda13x", "nvmath-python"}
 TORCH = {"torch", "torchvision"}
-# What pip calls the machine, sys_platform and platform_machine, and uv's own name for it.
-LAPTOPS = {
-    "macOS": ("darwin", "arm64", "aarch64-apple-darwin"),
-    "macOS on Intel": ("darwin", "x86_64", "x86_64-apple-darwin"),
-    "Windows": ("win32", "AMD64", "x86_64-pc-windows-msvc"),
-    "Linux": ("linux", "x86_64", "x86_64-manylinux_2_28"),
-    "Linux on Arm": ("linux", "aarch64", "aarch64-manylinux_2_28"),
+LAPTOPS = {  # uv's name, sys_platform, platform_machine
+    "macOS": ("aarch64-apple-darwin", "darwin", "arm64"),
+    "macOS on Intel": ("x86_64-apple-darwin", "darwin", "x86_64"),
+    "Windows": ("x86_64-pc-windows-msvc", "win32", "AMD64"),
+    "Linux": ("x86_64-manylinux_2_28", "linux", "x86_64"),
+    "Linux on Arm": ("aarch64-manylinux_2_28", "linux", "aarch64"),
 }
 # CuPy's name, a Python to resolve for, and where the stack is written down.
 STACKS = {
@@ -70,19 +69,6 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
     assert "1 passed" in run("-m", "pytest", *arguments, PYTHONPATH=str(ROOT))
 
 
-@pytest.mark.parametrize("laptop", LAPTOPS)
-@pytest.mark.parametrize("stack", STACKS)
-def test_only_linux_gets_cuda_packages_and_only_intel_macs_get_no_torch(laptop, stack):
-    system, machine, _ = LAPTOPS[laptop]
-    here = {"sys_platform": system, "platform_machine": machine}
-    text = (ROOT / stack).read_text()
-    lines = map(Requirement, re.findall(r'^ *"?([\w-]+(?:\[.+\])?>=.+?)"?,?$', text, re.M))
-    wanted = {line.name for line in lines if not line.marker or line.marker.evaluate(here)}
-    on_linux = {STACKS[stack][0], "nvmath-python"}
-    assert wanted & CUDA == (on_linux if system == "linux" else set())
-    assert wanted & TORCH == (set() if laptop == "macOS on Intel" else TORCH)
-
-
 @pytest.mark.skipif(not shutil.which("sed"), reason="needs sed, as make does")
 def test_the_makefile_cuts_the_requirements_where_their_headings_are():
     names = []
@@ -110,6 +96,25 @@ def test_make_finds_python_where_the_system_puts_it(system, python, folder):
     assert [line for line in lines if line.startswith(f".venv/{folder}/python -m pip install")]
 
 
+def assert_fits(names, laptop, stack):
+    """Only Linux gets the CUDA packages, of one stack; only Intel Macs get no torch."""
+    expected = set() if laptop == "macOS on Intel" else TORCH
+    if laptop.startswith("Linux"):
+        expected = expected | {STACKS[stack][0], "nvmath-python"}
+    assert names & (CUDA | TORCH) == expected, f"{laptop}, {stack}"
+
+
+@pytest.mark.parametrize("laptop", LAPTOPS)
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_markers_of_the_requirements_fit_every_laptop(laptop, stack):
+    here = dict(zip(("sys_platform", "platform_machine"), LAPTOPS[laptop][1:]))
+    found = re.findall(r'^ *"?([\w-]+(?:\[.+\])?>=.+?)"?,?$', (ROOT / stack).read_text(), re.M)
+    wanted = [
+        line for line in map(Requirement, found) if not line.marker or line.marker.evaluate(here)
+    ]
+    assert_fits({line.name for line in wanted}, laptop, stack)
+
+
 def test_the_requirements_resolve_to_wheels_for_every_laptop():
     """uv resolves each stack for each laptop, all at once: metadata only, wheels only."""
     uv = pytest.importorskip("uv", reason="needs uv").find_uv_bin()
@@ -119,7 +124,7 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     options = {"env": os.environ | settings, "cwd": ROOT, "text": True}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     runs = {}
-    for laptop, (_, _, platform) in LAPTOPS.items():
+    for laptop, (platform, *_) in LAPTOPS.items():
         for stack, (_, python, extra) in STACKS.items():
             target = ["--python-platform", platform, "--python-version", python]
             command = [*compile_all, stack, *extra, *target]
@@ -128,13 +133,11 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     for (laptop, stack), (found, error, status) in results.items():
         if re.search("Failed to fetch|error sending request|offline|timed out", error):
             pytest.skip(f"no package index: {error.strip().splitlines()[-1]}")
+        assert status == 0, error
         names = set(re.findall(r"^[\w.-]+(?===)", found, re.M))
+        assert_fits(names, laptop, stack)
         libraries = [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
-        expected = set() if laptop == "macOS on Intel" else TORCH
-        if on_linux := laptop.startswith("Linux"):
-            expected = expected | {STACKS[stack][0], "nvmath-python"}
-        assert (status, names & (CUDA | TORCH)) == (0, expected), f"{laptop}, {stack}: {error}"
-        assert bool(libraries) == on_linux, f"{laptop}, {stack}"
+        assert bool(libraries) == laptop.startswith("Linux"), f"{laptop}, {stack}"
 
 
 def test_text_files_are_read_as_utf_8_on_windows_too():

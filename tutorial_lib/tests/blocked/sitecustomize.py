@@ -15,9 +15,8 @@ class Finder(PathFinder):
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            return None
-        return super().find_spec(name, path, target)
+        blocked = name.partition(".")[0] in BLOCKED
+        return None if blocked else super().find_spec(name, path, target)
 
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
