@@ -10,7 +10,7 @@ import math
 import numbers
 from typing import Any
 
-from tutorial_lib.backend import random, xp
+from tutorial_lib.backend import Array, random, xp
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 
@@ -64,8 +64,18 @@ class MnistNetBase:
         """Probabilities (n, num_outputs) for the images x (n, num_inputs), for any n."""
         raise NotImplementedError
 
-    def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
+    def backward(self, grad: Array) -> tuple[Array, ...]:
         """The gradients of the four parameters, given `grad` (n, num_outputs) of the logits."""
+        grad = self._check_grad(grad)
+        grad_weights_output, grad_bias_output = self.backward_output(grad)
+        return *self.backward_hidden(grad), grad_weights_output, grad_bias_output
+
+    def backward_output(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_output and bias_output."""
+        raise NotImplementedError
+
+    def backward_hidden(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_hidden and bias_hidden; `grad` is again that of the logits."""
         raise NotImplementedError
 
     def step(

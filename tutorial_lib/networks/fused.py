@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tutorial_lib.backend import Matmul, MatmulEpilog, xp
+from tutorial_lib.backend import Array, Matmul, MatmulEpilog
 from tutorial_lib.functions import sigmoid
 from tutorial_lib.networks.base import MnistNetBase
 
@@ -21,7 +21,7 @@ class MnistNet(MnistNetBase):
         super().__init__(num_inputs, num_hidden, num_outputs, seed=seed)
         self._matmuls: dict[tuple[str, int], Matmul] = {}
 
-    def forward(self, x: xp.ndarray) -> xp.ndarray:
+    def forward(self, x: Array) -> Array:
         """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
         x = self._check_images(x)
         n = len(x)
@@ -41,17 +41,17 @@ class MnistNet(MnistNetBase):
         self._saved = x, hidden, extra["relu_aux"]
         return sigmoid(before_sigmoid.T)
 
-    def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """The gradients of the four parameters, given that of the logits, (n, 10)."""
-        grad = self._check_grad(grad)
-        x, hidden, mask = self._saved
-        n = len(x)
-
-        # Output layer: a plain matmul, (10, n) (n, H).
-        grad_bias_output = grad.sum(axis=0)
-        mm = self._planned("grad_output", n, grad.T, hidden.T)
+    def backward_output(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_output (10, H) and bias_output (10,), given grad (n, 10)."""
+        _, hidden, _ = self._saved
+        mm = self._planned("grad_output", len(grad), grad.T, hidden.T)
         mm.reset_operands(a=grad.T, b=hidden.T)
-        grad_weights_output = mm.execute()
+        return mm.execute(), grad.sum(axis=0)  # (10, n) (n, H)
+
+    def backward_hidden(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_hidden (H, 784) and bias_hidden (H,), given grad (n, 10)."""
+        x, _, mask = self._saved
+        n = len(x)
 
         # Through the ReLU: the mask, and the sum over the batch (the bias gradient), come with it.
         plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "epilog_inputs": {"relu_aux": mask}}
@@ -59,14 +59,11 @@ class MnistNet(MnistNetBase):
         mm.reset_operands(b=grad.T, epilog_inputs={"relu_aux": mask})
         grad_hidden, extra = mm.execute()  # (H, n), column-major
 
-        # Hidden layer: a plain matmul, (H, n) (n, 784).
         mm = self._planned("grad_hidden", n, grad_hidden, x)
         mm.reset_operands(a=grad_hidden, b=x)
-        grad_weights_hidden = mm.execute()
+        return mm.execute(), extra["drelu_bgrad"]  # (H, n) (n, 784)
 
-        return grad_weights_hidden, extra["drelu_bgrad"], grad_weights_output, grad_bias_output
-
-    def _planned(self, name: str, n: int, a: xp.ndarray, b: xp.ndarray, **plan: Any) -> Matmul:
+    def _planned(self, name: str, n: int, a: Array, b: Array, **plan: Any) -> Matmul:
         """The matmul `name` for batches of n images, planned if this is the first."""
         if (name, n) not in self._matmuls:
             mm = Matmul(a, b)
