@@ -18,6 +18,7 @@ __all__ = [
     "MEAN",
     "STD",
     "DatasetError",
+    "batches",
     "describe_dataset",
     "find_mnist",
     "get_loader",
@@ -40,9 +41,12 @@ def get_loader(*, train: bool) -> Iterator[tuple[xp.ndarray, xp.ndarray]]:
     Raises TypeError if `train` is not a bool, DatasetError if the MNIST files cannot be used.
     """
     images, labels = normalized(train)
-    starts = range(0, len(images) - BATCH_SIZE + 1, BATCH_SIZE)
-    batches = (slice(i, i + BATCH_SIZE) for i in starts)
-    return ((images[batch].copy(), labels[batch].copy()) for batch in batches)
+    return ((images[batch].copy(), labels[batch].copy()) for batch in batches(len(images)))
+
+
+def batches(n: int, size: int = BATCH_SIZE) -> Iterator[slice]:
+    """The full batches of n images, in order: slices of `size` images each."""
+    return (slice(i, i + size) for i in range(0, n - size + 1, size))
 
 
 @functools.lru_cache(typed=True)  # typed: 1 is not True

@@ -52,7 +52,7 @@ TRAINING = """
 import numpy as np
 import tutorial_lib
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
-from tutorial_lib.networks.captured import MnistNetCaptured
+from tutorial_lib.networks import MnistNetCaptured
 
 with np.load(SAMPLE) as sample:
     images = (sample["train_images"][:1024] / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
