@@ -55,14 +55,14 @@ class CapturedWork:
 
 
 def capture(stream: Any, work: Callable[[], None]) -> Any:
-    stream.begincapture()
+    stream.begin_capture()
     try:
         work()
     except BaseException:
         with contextlib.suppress(xp.cuda.runtime.CUDARuntimeError):  # it says only: invalidated
-            stream.endcapture()
+            stream.end_capture()
         raise
-    return stream.endcapture()
+    return stream.end_capture()
 
 
 @contextlib.contextmanager
