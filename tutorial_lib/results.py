@@ -89,9 +89,10 @@ def milliseconds(
     return outcome(record, name, width, arithmetic).get("wall", {}).get("median")
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table, its first column flush left, the others flush right."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1) -> str:
+    """A Markdown table: the first `left` columns are flush left, the others flush right."""
+    rule = [":--"] * left + ["--:"] * (len(header) - left)
+    lines = [header, rule, *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 

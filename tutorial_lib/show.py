@@ -21,18 +21,18 @@ class Source:
         return f"```{self.language}\n{self.code}\n```"
 
 
-def show(obj: type | FunctionType) -> Source:
-    """The source of `obj`, a class, function or method of the package, dedented.
+def show(*objects: type | FunctionType) -> Source:
+    """The source of classes, functions or methods of the package, dedented, one after the other.
 
     Raises TypeError for anything that has no Python source.
     """
     try:
-        code = inspect.getsource(obj)
+        codes = [textwrap.dedent(inspect.getsource(one)).rstrip() for one in objects]
     except OSError as error:
         raise TypeError(
-            f"show needs a class, function or method with a source file, got {obj!r}"
+            f"show needs classes, functions or methods with a source file, got {objects!r}"
         ) from error
-    return Source(textwrap.dedent(code).rstrip())
+    return Source("\n\n".join(codes))
 
 
 def show_kernel(name: str, part: str = "") -> Source:

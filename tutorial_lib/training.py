@@ -1,7 +1,8 @@
 """Training and testing a network on MNIST, in file order."""
 
 from tutorial_lib.dataset import get_loader, normalized
-from tutorial_lib.networks.base import MnistNetBase, check_learning_rate
+from tutorial_lib.networks.base import MnistNetBase
+from tutorial_lib.networks.inputs import check_learning_rate
 
 
 def train(model: MnistNetBase, *, epochs: int = 1, learning_rate: float = 0.1) -> list[float]:

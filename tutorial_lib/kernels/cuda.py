@@ -1,6 +1,6 @@
 """Launches the CUDA kernels beside this file: their grids, their scratch memory, their compilation.
 
-Shapes and meanings are those of `tutorial_lib.reference.kernels`, which computes the same.
+Shapes and meanings are those of `tutorial_lib.kernels.in_numpy`, which computes the same.
 """
 
 import functools

@@ -1,28 +1,42 @@
-"""The network of the book, written several times over with one interface."""
+"""The network of the book, written several times over with one interface.
+
+A network is three choices: what a step computes (its class), how its matmuls are planned
+(`networks.plans`), how an epoch is launched (`networks.epochs`, and the one kernel). `NETWORKS` has
+the combinations of the book by name; any other is as easy: ``MnistNetMerged(784, 30, 10,
+launch=Loop)`` is the merged network without its graph.
+"""
+
+from collections.abc import Callable
+from functools import partial
 
 from tutorial_lib.networks.base import MnistNetBase
-from tutorial_lib.networks.captured import MnistNetCaptured
+from tutorial_lib.networks.epochs import Graph, Loop
 from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.inplace import MnistNetInPlace
+from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
 from tutorial_lib.networks.merged import MnistNetMerged
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.one_kernel import MnistNetOneKernel
-from tutorial_lib.networks.tuned import MnistNetTuned
-from tutorial_lib.networks.unchecked import MnistNetUnchecked
+from tutorial_lib.networks.one_kernel import MnistNetOneKernel, MnistNetTwin
+from tutorial_lib.networks.plans import MeasuredPlans, Plans, UncheckedPlans
 
-NETWORKS: dict[str, type[MnistNetBase]] = {
+MnistNetUnchecked = partial(MnistNet, plans=UncheckedPlans, launch=Loop)
+MnistNetCaptured = partial(MnistNetInPlace, plans=UncheckedPlans, launch=Graph)
+
+NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "naive": MnistNetNaive,
-    "fused": MnistNet,
+    "fused": partial(MnistNet, plans=Plans, launch=Loop),
     "unchecked": MnistNetUnchecked,
-    "inplace": MnistNetInPlace,
+    "inplace": partial(MnistNetInPlace, plans=UncheckedPlans, launch=Loop),
     "captured": MnistNetCaptured,
-    "tuned": MnistNetTuned,
-    "merged": MnistNetMerged,
+    "tuned": partial(MnistNetTuned, plans=MeasuredPlans, launch=Graph),
+    "merged": partial(MnistNetMerged, plans=MeasuredPlans, launch=Graph),
     "one-kernel": MnistNetOneKernel,
 }
 
 __all__ = [
     "NETWORKS",
+    "Graph",
+    "Loop",
+    "MeasuredPlans",
     "MnistNet",
     "MnistNetBase",
     "MnistNetCaptured",
@@ -31,5 +45,8 @@ __all__ = [
     "MnistNetNaive",
     "MnistNetOneKernel",
     "MnistNetTuned",
+    "MnistNetTwin",
     "MnistNetUnchecked",
+    "Plans",
+    "UncheckedPlans",
 ]

@@ -1,8 +1,6 @@
 """The network with nvmath's fused matmuls, as published. Chapter "The fused network"."""
 
-from typing import Any
-
-from tutorial_lib.backend import Matmul, MatmulEpilog, xp
+from tutorial_lib.backend import Array, MatmulEpilog
 from tutorial_lib.functions import sigmoid
 from tutorial_lib.networks.base import MnistNetBase
 
@@ -15,72 +13,38 @@ class MnistNet(MnistNetBase):
     Source: the notebook "Implementing a neural network using nvmath-python" of nvmath-python.
     """
 
-    def __init__(
-        self, num_inputs: int, num_hidden: int, num_outputs: int, *, seed: int = 1234
-    ) -> None:
-        super().__init__(num_inputs, num_hidden, num_outputs, seed=seed)
-        self._matmuls: dict[tuple[str, int], Matmul] = {}
-
-    def forward(self, x: xp.ndarray) -> xp.ndarray:
+    def forward(self, x: Array) -> Array:
         """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
-        x = self._check_images(x)
-        n = len(x)
+        x = self.check_images(x)
 
-        # Hidden layer: bias, ReLU and its mask come with the matmul.
-        plan = {"epilog": MatmulEpilog.RELU_AUX_BIAS, "epilog_inputs": {"bias": self.bias_hidden}}
-        mm = self._planned("hidden", n, self.weights_hidden, x.T, **plan)
-        mm.reset_operands(b=x.T)
-        hidden, extra = mm.execute()  # (H, n), column-major
+        # Hidden layer: bias, ReLU and its mask come with the matmul, (H, 784) (784, n).
+        plan = {"epilog": MatmulEpilog.RELU_AUX_BIAS, "inputs": {"bias": self.bias_hidden}}
+        hidden, extra = self.plans.run("hidden", self.weights_hidden, x.T, **plan)
 
-        # Output layer: the bias comes with the matmul.
-        plan = {"epilog": MatmulEpilog.BIAS, "epilog_inputs": {"bias": self.bias_output}}
-        mm = self._planned("output", n, self.weights_output, hidden, **plan)
-        mm.reset_operands(b=hidden)
-        before_sigmoid = mm.execute()  # (10, n), column-major
+        # Output layer: the bias comes with the matmul, (10, H) (H, n).
+        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": self.bias_output}}
+        before_sigmoid = self.plans.run("output", self.weights_output, hidden, **plan)
 
-        self._saved = x, hidden, extra["relu_aux"]
+        self.saved = x, hidden, extra["relu_aux"]
         return sigmoid(before_sigmoid.T)
 
-    def backward(self, grad: xp.ndarray) -> tuple[xp.ndarray, ...]:
-        """The gradients of the four parameters, given that of the logits, (n, 10)."""
-        grad = self._check_grad(grad)
-        x, hidden, mask = self._saved
-        n = len(x)
+    def backward_output(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_output (10, H) and bias_output (10,), given grad (n, 10)."""
+        _, hidden, _ = self.saved
 
-        # Output layer: a plain matmul, (10, n) (n, H).
-        grad_bias_output = grad.sum(axis=0)
-        mm = self._planned("grad_output", n, grad.T, hidden.T)
-        mm.reset_operands(a=grad.T, b=hidden.T)
-        grad_weights_output = mm.execute()
+        # A plain matmul, (10, n) (n, H).
+        grad_weights_output = self.plans.run("grad_output", grad.T, hidden.T)
+        return grad_weights_output, grad.sum(axis=0)
 
-        # Through the ReLU: the mask, and the sum over the batch (the bias gradient), come with it.
-        plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "epilog_inputs": {"relu_aux": mask}}
-        mm = self._planned("grad_relu", n, self.weights_output.T, grad.T, **plan)
-        mm.reset_operands(b=grad.T, epilog_inputs={"relu_aux": mask})
-        grad_hidden, extra = mm.execute()  # (H, n), column-major
+    def backward_hidden(self, grad: Array) -> tuple[Array, Array]:
+        """The gradients of weights_hidden (H, 784) and bias_hidden (H,), given grad (n, 10)."""
+        x, _, mask = self.saved
 
-        # Hidden layer: a plain matmul, (H, n) (n, 784).
-        mm = self._planned("grad_hidden", n, grad_hidden, x)
-        mm.reset_operands(a=grad_hidden, b=x)
-        grad_weights_hidden = mm.execute()
+        # Through the ReLU, (H, 10) (10, n): the mask is applied, and the sum over the batch (the
+        # bias gradient) taken, with the matmul.
+        plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "inputs": {"relu_aux": mask}}
+        grad_hidden, extra = self.plans.run("grad_relu", self.weights_output.T, grad.T, **plan)
 
-        return grad_weights_hidden, extra["drelu_bgrad"], grad_weights_output, grad_bias_output
-
-    def _planned(self, name: str, n: int, a: xp.ndarray, b: xp.ndarray, **plan: Any) -> Matmul:
-        """The matmul `name` for batches of n images, planned if this is the first."""
-        if (name, n) not in self._matmuls:
-            mm = Matmul(a, b)
-            try:
-                mm.plan(**plan)
-            except Exception:
-                mm.free()
-                raise
-            self._matmuls[name, n] = mm
-        return self._matmuls[name, n]
-
-    def free(self) -> None:
-        """Free all plans, and let go of the last batch."""
-        for mm in self._matmuls.values():
-            mm.free()
-        self._matmuls.clear()
-        self._saved = None
+        # A plain matmul, (H, n) (n, 784).
+        grad_weights_hidden = self.plans.run("grad_hidden", grad_hidden, x)
+        return grad_weights_hidden, extra["drelu_bgrad"]

@@ -7,7 +7,7 @@ import pytest
 
 from tutorial_lib import binary_cross_entropy, one_hot, sigmoid, xp
 from tutorial_lib.backend import to_numpy
-from tutorial_lib.capture import CapturedWork
+from tutorial_lib.graphs import CapturedWork
 
 
 def test_one_hot_is_a_row_for_each_label_and_of_zeros_for_one_that_is_no_class():

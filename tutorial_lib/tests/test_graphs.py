@@ -8,8 +8,8 @@ import pytest
 
 from tutorial_lib import Matmul, backend, kernels, xp
 from tutorial_lib.backend import random, to_numpy
-from tutorial_lib.capture import Branch, CapturedWork, CaptureError, captured_time
 from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.graphs import Branch, CapturedWork, CaptureError, captured_time
 
 cpu_only = pytest.mark.skipif(backend.name == "gpu", reason="models what a GPU does")
 
@@ -336,7 +336,7 @@ def test_no_garbage_is_collected_in_the_middle_of_a_capture():
 
 def test_captured_time_is_that_of_one_call(monkeypatch):
     ticks = iter([10, 14, 20, 22, 30, 33])  # three replays of 4, 2 and 3 seconds
-    monkeypatch.setattr("tutorial_lib.capture.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("tutorial_lib.graphs.time.perf_counter", lambda: next(ticks))
     calls = []
     assert captured_time(lambda: calls.append(X * 2), repeats=5) == 2 / 5
     assert len(calls) % 5 == 0

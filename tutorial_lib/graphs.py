@@ -7,7 +7,6 @@ CuPy's ``Stream.begin_capture``.
 import contextlib
 import functools
 import gc
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from tutorial_lib import backend
 from tutorial_lib.backend import xp
 from tutorial_lib.reference import graphs
 from tutorial_lib.reference.arrays import record
+from tutorial_lib.timing import measure
 
 
 class CaptureError(RuntimeError):
@@ -35,26 +35,26 @@ class CapturedWork:
     def __init__(self, work: Callable[[], None]) -> None:
         if backend.name == "cpu":
             work()
-            with _explained():
-                self._graph = record(work)
+            with explained():
+                self.graph = record(work)
             return
-        self._pool = xp.cuda.MemoryPool()
-        stream = _stream("capture")
+        self.pool = xp.cuda.MemoryPool()
+        stream = stream_for("capture")
         backend.synchronize()  # the inputs are there before another stream reads them
-        with stream, xp.cuda.using_allocator(self._pool.malloc):
+        with stream, xp.cuda.using_allocator(self.pool.malloc):
             work()
             stream.synchronize()
-            with _explained():
-                self._graph = _capture(stream, work)
+            with explained():
+                self.graph = capture(stream, work)
             work()  # nvmath waits for its last call when freed: that must not be a captured one
             stream.synchronize()
 
     def replay(self) -> None:
         """Do the work once more, in the order of the current stream."""
-        self._graph.launch()
+        self.graph.launch()
 
 
-def _capture(stream: Any, work: Callable[[], None]) -> Any:
+def capture(stream: Any, work: Callable[[], None]) -> Any:
     stream.begin_capture()
     try:
         work()
@@ -66,7 +66,7 @@ def _capture(stream: Any, work: Callable[[], None]) -> Any:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """What cannot be captured becomes a CaptureError; no garbage is collected inside the block.
 
     A collection could free an object of CUDA's, which breaks the capture that is under way.
@@ -95,38 +95,33 @@ def captured_time(work: Callable[[], Any], *, repeats: int = 20) -> float:
         for _ in range(repeats):
             work()
 
-    graph, times = CapturedWork(repeated), []
-    for _ in range(3):
-        start = time.perf_counter()
-        graph.replay()
-        backend.synchronize()
-        times.append((time.perf_counter() - start) / repeats)
-    return min(times)
+    return min(measure(CapturedWork(repeated).replay, repeats=3, warm_up=0).wall) / repeats
 
 
 class Branch:
     """The calls inside a ``with`` block may run beside those that follow it, up to `join`."""
 
     def __enter__(self) -> "Branch":
-        self._main, self._side = _current_stream(), _stream("side")
-        self._side.wait_event(self._main.record())
-        self._side.__enter__()  # not use(): a `with` inside, as nvmath has it, would undo that
+        self.main, self.side = current_stream(), stream_for("side")
+        self.side.wait_event(self.main.record())
+        self.side.__enter__()  # not use(): a `with` inside, as nvmath has it, would undo that
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._done = self._side.record()
-        self._side.__exit__(*exception)
+        self.done = self.side.record()
+        self.side.__exit__(*exception)
 
     def join(self) -> None:
         """What follows waits for what was inside."""
-        self._main.wait_event(self._done)
+        self.main.wait_event(self.done)
 
 
-def _current_stream() -> Any:
+def current_stream() -> Any:
+    """The stream of CuPy's, or of its stand-in, that calls go to now."""
     return xp.cuda.get_current_stream() if backend.name == "gpu" else graphs.current_stream()
 
 
 @functools.cache
-def _stream(name: str) -> Any:
+def stream_for(name: str) -> Any:
     """One stream for each purpose, never destroyed: a Matmul remembers the stream it ran on."""
     return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else graphs.Stream(name)

@@ -1,0 +1,88 @@
+"""How an epoch is launched: as a loop over its steps, or as one CUDA graph of all of them."""
+
+from typing import TYPE_CHECKING
+
+from tutorial_lib.backend import Array, xp
+from tutorial_lib.dataset import batches
+from tutorial_lib.graphs import CapturedWork
+from tutorial_lib.networks.inputs import check_epoch, place
+
+if TYPE_CHECKING:
+    from tutorial_lib.networks.base import MnistNetBase
+
+
+class Loop:
+    """Each step launched from Python."""
+
+    def epoch(
+        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
+    ) -> Array:
+        """Train on all full batches of n images; returns their losses, (steps,)."""
+        images, labels = check_epoch(net, images, labels, learning_rate, n)
+        losses = xp.empty(len(images) // n, net.weights_hidden.dtype)
+        run_steps(net, images, labels, losses, learning_rate, n)
+        return losses
+
+    def free(self) -> None:
+        """A loop holds nothing."""
+
+
+class Graph:
+    """All steps recorded at the first epoch, and replayed by one launch from then on.
+
+    The graph reads the very memory of `images` and `labels`: write other images into them, and the
+    next epoch trains on those. Other arrays, another learning rate or batch size are recorded anew.
+    Labels are looked at when an epoch is recorded. Those written later are left to the kernels: an
+    image whose label is not 0 to 9 is left out, and the loss of its batch is NaN.
+    """
+
+    def __init__(self) -> None:
+        self.free()
+
+    def epoch(
+        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
+    ) -> Array:
+        """As `Loop.epoch`. The losses are the graph's own memory: the next epoch overwrites them.
+
+        Raises ValueError for images or labels that are not dense in memory, CaptureError for a
+        step that cannot be captured.
+        """
+        wanted = place(images), place(labels), learning_rate, n
+        if wanted != self.recorded:
+            self.graph, self.losses = self.record(net, images, labels, learning_rate, n)
+            self.recorded = wanted
+        self.graph.replay()
+        return self.losses
+
+    def record(
+        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
+    ) -> tuple[CapturedWork, Array]:
+        """Capture an epoch, and leave the weights as they were; the graph and its losses."""
+        checked = check_epoch(net, images, labels, learning_rate, n)
+        for name, given, dense in zip(("images", "labels"), (images, labels), checked):
+            if given is not dense:
+                raise ValueError(
+                    f"a captured epoch reads the {name} where they are, and needs them row-major, "
+                    f"without gaps, from a multiple of 16 bytes on: pass {name}.copy()"
+                )
+        before = [parameter.copy() for parameter in net.parameters]
+        losses = xp.empty(len(images) // n, net.weights_hidden.dtype)
+        arguments = net, images, labels, losses, learning_rate, n
+        try:
+            return CapturedWork(lambda: run_steps(*arguments)), losses
+        finally:
+            for parameter, value in zip(net.parameters, before):
+                parameter[...] = value  # what the rehearsal changed
+            net.saved = None  # memory of the graph
+
+    def free(self) -> None:
+        """Let go of the graph."""
+        self.graph = self.losses = self.recorded = None
+
+
+def run_steps(
+    net: "MnistNetBase", images: Array, labels: Array, losses: Array, learning_rate: float, n: int
+) -> None:
+    """One step for each full batch of n images; writes their losses, (steps,)."""
+    for i, batch in enumerate(batches(len(images), n)):
+        net.step(images[batch], labels[batch], losses[i : i + 1], learning_rate)

@@ -1,0 +1,135 @@
+"""How the matmuls of a network are planned: checked or not, by the first or the fastest algorithm.
+
+A plan holds GPU resources, and is kept for as long as its network: `free` gives them back.
+"""
+
+from typing import Any
+
+from tutorial_lib.backend import Array, Matmul, MatmulEpilog, MatmulOptions
+from tutorial_lib.graphs import Branch, captured_time
+from tutorial_lib.networks.inputs import place
+
+CANDIDATES = 32  # how many algorithms cuBLASLt is asked for
+
+
+class Plans:
+    """Each matmul planned when it first comes, and its operands checked whenever they are new.
+
+    `compute_type` is the arithmetic of the matmuls, by default that of their operands' type.
+    """
+
+    def __init__(self, compute_type: int | None = None) -> None:
+        self.compute_type = compute_type
+        self.planned: dict[tuple, Matmul] = {}  # by name and shapes
+        self.algorithms: dict[tuple, Any] = {}  # what each of them is run with
+        self.places: dict[tuple, list[tuple]] = {}  # where the operands of each of them lie
+
+    def run(
+        self,
+        name: str,
+        a: Array,
+        b: Array,
+        c: Array | None = None,
+        *,
+        alpha: float | None = None,
+        epilog: MatmulEpilog | None = None,
+        inputs: dict[str, Array] | None = None,
+    ) -> Any:
+        """``epilog(alpha a b + c)`` for a (M, K), b (K, N), written into c (M, N) if there is one.
+
+        Planned at the first call with that `name` and these shapes; it keeps that call's c, epilog.
+        """
+        key = name, a.shape, b.shape
+        if key in self.planned:
+            self.reset(key, a, b, alpha, inputs)
+        else:
+            options = MatmulOptions(inplace=c is not None, compute_type=self.compute_type)
+            beta = None if c is None else 1.0
+            mm = Matmul(a, b, c, alpha=alpha, beta=beta, options=options)
+            try:
+                self.algorithms[key] = self.plan(mm, c, epilog=epilog, epilog_inputs=inputs)
+            except Exception:
+                mm.free()
+                raise
+            self.planned[key], self.places[key] = mm, places(a, b, inputs)
+        return self.planned[key].execute(algorithm=self.algorithms[key])
+
+    def descend(
+        self,
+        name: str,
+        weights: Array,
+        a: Array,
+        b: Array,
+        learning_rate: float,
+        *,
+        epilog: MatmulEpilog | None = None,
+        tile: int | None = None,
+    ) -> Any:
+        """``weights -= learning_rate · a b`` in place: weights (M, N), a (M, n), b (n, N).
+
+        With `tile`, the columns that do not fill a whole tile are a matmul of their own, which may
+        run beside the other.
+        """
+        whole = weights.shape[1] // tile * tile if tile else 0
+        if not 0 < whole < weights.shape[1]:
+            return self.run(name, a, b, weights, alpha=-learning_rate, epilog=epilog)
+        with Branch() as beside:
+            self.descend(name, weights[:, whole:], a, b[:, whole:], learning_rate)
+        self.descend(name, weights[:, :whole], a, b[:, :whole], learning_rate)
+        return beside.join()
+
+    def plan(self, mm: Matmul, c: Array | None, **epilog: Any) -> Any:
+        """Plan the matmul; returns the algorithm to run it with, None for cuBLASLt's first."""
+        mm.plan(**epilog)
+
+    def reset(
+        self, key: tuple, a: Array, b: Array, alpha: float | None, inputs: dict[str, Array] | None
+    ) -> None:
+        """Give a planned matmul those operands that do not lie where it reads them already."""
+        operands = dict(zip(("a", "b", "epilog_inputs"), (a, b, inputs)))
+        now = places(a, b, inputs)
+        moved = [before != place for before, place in zip(self.places[key], now)]
+        new = {name: x for (name, x), has_moved in zip(operands.items(), moved) if has_moved}
+        if new or alpha is not None:
+            self.planned[key].reset_operands(**new, alpha=alpha)
+            self.places[key] = now
+
+    def free(self) -> None:
+        """Free all plans."""
+        for mm in self.planned.values():
+            mm.free()
+        self.planned.clear()
+
+
+class UncheckedPlans(Plans):
+    """Each operand checked when its matmul is planned, and never again.
+
+    After that, ``reset_operands_unchecked`` swaps pointers and trusts you: an array of another
+    dtype or memory order gives wrong numbers, or a crash.
+    """
+
+    def reset(
+        self, key: tuple, a: Array, b: Array, alpha: float | None, inputs: dict[str, Array] | None
+    ) -> None:
+        """Swap the pointers."""
+        self.planned[key].reset_operands_unchecked(a=a, b=b, alpha=alpha, epilog_inputs=inputs)
+
+
+class MeasuredPlans(UncheckedPlans):
+    """Unchecked, and each matmul's algorithm chosen by timing all candidates inside a graph."""
+
+    def plan(self, mm: Matmul, c: Array | None, **epilog: Any) -> Any:
+        """The algorithm that is fastest among its own repetitions, in a graph."""
+        algorithms = mm.plan(**epilog, preferences={"limit": CANDIDATES})
+        if len(algorithms) == 1:
+            return None
+        before = None if c is None else c.copy()
+        fastest = min(algorithms, key=lambda one: captured_time(lambda: mm.execute(algorithm=one)))
+        if c is not None:
+            c[...] = before  # what the timed updates changed
+        return fastest
+
+
+def places(a: Array, b: Array, inputs: dict[str, Array] | None) -> list[tuple]:
+    """Where the operands of a matmul lie."""
+    return [place(a), place(b), tuple(place(x) for x in (inputs or {}).values())]
