@@ -299,7 +299,7 @@ def test_what_a_mirror_does_not_give_is_not_saved_but_asked_of_the_next(
     assert mirror.asked[3:] == [PACKED[2], PACKED[2], PACKED[3]]
 
 
-def test_four_that_save_at_once_all_have_the_data(tiny, mirror, monkeypatch):
+def test_four_threads_that_save_at_once_all_have_the_data(tiny, mirror, monkeypatch):
     barrier, replace = threading.Barrier(4, timeout=20), Path.replace
     monkeypatch.setattr(Path, "replace", lambda *paths: (barrier.wait(), replace(*paths)))
     load = mnist_files.verified_files.__wrapped__  # without its cache
