@@ -1,0 +1,83 @@
+"""What the hand-written CUDA kernels of the fast networks compute, in NumPy.
+
+Arguments and results are those of `tutorial_lib.kernels.cuda`, function by function.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tutorial_lib.kernels.launches import BATCH, OUTPUTS
+
+Array = np.ndarray  # also on a GPU
+
+
+def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
+    """Write the batch's mean loss (1,) and its gradient (p - t)/n, (n, 10), of logits (n, 10).
+
+    An image whose label, of (n,), is none of the ten has no gradient, and its loss is NaN.
+    """
+    with np.errstate(over="ignore"):  # a very negative logit: 1 / (1 + inf) is 0, as it should be
+        p = 1 / (1 + np.exp(-logits))
+    is_target = labels[:, None] == np.arange(logits.shape[1])  # (n, 10)
+    known = is_target.any(axis=1, keepdims=True)
+    gradient[...] = np.where(known, (p - is_target) / len(p), 0)
+    losses = -np.log(np.where(is_target, p, 1 - p) + logits.dtype.type(1e-8))
+    loss[...] = np.mean(np.where(known, losses, np.nan))
+
+
+def output_layer(
+    before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    """From the hidden layer before its ReLU, (n, H), to the gradient there, (n, H).
+
+    Returns it with the sums that `update_small` needs, (1, 11, H) and (1, 11): the gradients of the
+    output weights (10, H) and hidden biases (H,), of the output biases (10,), and the loss.
+    """
+    n, hidden = before_relu.shape
+    grad, sums, small_sums = (
+        np.empty(shape, before_relu.dtype)
+        for shape in ((n, OUTPUTS), (1, OUTPUTS + 1, hidden), (1, OUTPUTS + 1))
+    )
+    y = np.maximum(before_relu, 0)  # (n, H)
+    loss_and_gradient(y @ weights_output.T + bias_output, labels, grad, small_sums[0, OUTPUTS:])
+    grad_hidden = np.where(before_relu < 0, 0, grad @ weights_output)
+    sums[0, :OUTPUTS], sums[0, OUTPUTS] = grad.T @ y, grad_hidden.sum(axis=0)
+    small_sums[0, :OUTPUTS] = grad.sum(axis=0)
+    return grad_hidden, (sums, small_sums)
+
+
+def update_small(
+    sums: tuple[Array, Array],
+    weights_output: Array,
+    bias_hidden: Array,
+    bias_output: Array,
+    loss: Array,
+    learning_rate: float,
+) -> None:
+    """A step of gradient descent for the small parameters; writes the batch's loss, (1,)."""
+    layer, small = (part.sum(axis=0) for part in sums)  # (11, H) and (11,)
+    rate = layer.dtype.type(learning_rate)
+    weights_output -= rate * layer[:OUTPUTS]
+    bias_hidden -= rate * layer[OUTPUTS]
+    bias_output -= rate * small[:OUTPUTS]
+    loss[...] = small[OUTPUTS]
+
+
+def train_epoch(
+    images: Array, labels: Array, parameters: Sequence[Array], learning_rate: float
+) -> Array:
+    """Train over all full batches of 256 images (N, 784), in place; returns the losses, (steps,).
+
+    `parameters` are the weights and biases of the hidden, then of the output layer.
+    """
+    weights_hidden, bias_hidden, weights_output, bias_output = parameters
+    losses = np.empty(len(images) // BATCH, images.dtype)
+    for step in range(len(losses)):
+        batch = slice(BATCH * step, BATCH * (step + 1))
+        x, loss = images[batch], losses[step : step + 1]
+        before_relu = x @ weights_hidden.T + bias_hidden  # (256, H)
+        grad_hidden, sums = output_layer(before_relu, weights_output, bias_output, labels[batch])
+        update_small(sums, weights_output, bias_hidden, bias_output, loss, learning_rate)
+        weights_hidden -= images.dtype.type(learning_rate) * (grad_hidden.T @ x)
+    return losses
