@@ -7,6 +7,7 @@ loss of its batch NaN.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,38 +23,45 @@ else:
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
-SUMS = {"sums[0]": ("groups", OUTPUTS + 1, "H"), "sums[1]": ("groups", OUTPUTS + 1)}
-HIDDEN = {"weights_hidden": ("H", INPUTS), "bias_hidden": ("H",)}
-OUTPUT = {"weights_output": (OUTPUTS, "H"), "bias_output": (OUTPUTS,)}
+# Of each array that a kernel takes, by its name; the same letter, the same size.
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "images": ("n", INPUTS),
+    "labels": ("n",),
+    "logits": ("n", OUTPUTS),
+    "gradient": ("n", OUTPUTS),
+    "loss": (1,),
+    "before_relu": ("n", "H"),
+    "weights_hidden": ("H", INPUTS),
+    "bias_hidden": ("H",),
+    "weights_output": (OUTPUTS, "H"),
+    "bias_output": (OUTPUTS,),
+    "sums[0]": ("groups", OUTPUTS + 1, "H"),
+    "sums[1]": ("groups", OUTPUTS + 1),
+}
 
 
-def _checked(name: str, **shapes: tuple[int | str, ...]) -> Callable[..., Any]:
-    """The kernel of that name, called with arrays of such shapes; equal letters, equal sizes."""
+def _checked(name: str, *arrays: str) -> Callable[..., Any]:
+    """The kernel of that name, which takes those arrays first, one by one or in a tuple."""
     kernel = getattr(implementation, name)
 
     @functools.wraps(kernel)
     def checked(*arguments: Any) -> Any:
         sizes: dict[int | str, int] = {}
-        for (array, shape), x in zip(shapes.items(), _arrays(arguments)):
-            _check(array, x, shape, sizes)
+        given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
+        for array, x in zip(arrays, itertools.chain.from_iterable(given)):
+            _check(array, x, sizes)
         return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
 
     return checked
 
 
-def _arrays(arguments: tuple) -> list:
-    """The arguments, those inside tuples and lists, too."""
-    return [x for given in arguments for x in (given if type(given) in (tuple, list) else [given])]
-
-
-def _check(name: str, x: Array, shape: tuple[int | str, ...], sizes: dict[int | str, int]) -> None:
-    dtype = xp.int64 if name == "labels" else xp.float32
+def _check(name: str, x: Array, sizes: dict[int | str, int]) -> None:
+    shape, dtype = SHAPES[name], xp.int64 if name == "labels" else xp.float32
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype.__name__}, not {got}")
-    for letter, size in zip(shape, x.shape):
-        sizes.setdefault(letter, letter if isinstance(letter, int) else size)
-    expected = tuple(sizes.get(letter, letter) for letter in shape)
+    sizes.update((n, size) for n, size in zip(shape, x.shape) if n not in sizes)
+    expected = tuple(n if isinstance(n, int) else sizes.get(n, n) for n in shape)
     if x.shape != expected:
         raise ValueError(f"{name} must have shape {expected}, it has {x.shape}")
     if not x.flags.c_contiguous:
@@ -63,11 +71,16 @@ def _check(name: str, x: Array, shape: tuple[int | str, ...], sizes: dict[int | 
         )
 
 
-loss_and_gradient = _checked(
-    "loss_and_gradient", logits=("n", OUTPUTS), labels=("n",), gradient=("n", OUTPUTS), loss=(1,)
+SMALL = "weights_output", "bias_hidden", "bias_output", "loss"
+loss_and_gradient = _checked("loss_and_gradient", "logits", "labels", "gradient", "loss")
+output_layer = _checked("output_layer", "before_relu", "weights_output", "bias_output", "labels")
+update_small = _checked("update_small", "sums[0]", "sums[1]", *SMALL)
+train_epoch = _checked(
+    "train_epoch",
+    "images",
+    "labels",
+    "weights_hidden",
+    "bias_hidden",
+    "weights_output",
+    "bias_output",
 )
-output_layer = _checked("output_layer", before_relu=("n", "H"), **OUTPUT, labels=("n",))
-update_small = _checked(
-    "update_small", **SUMS, weights_output=(OUTPUTS, "H"), bias_hidden=("H",), bias_output=(OUTPUTS,), loss=(1,)
-)
-train_epoch = _checked("train_epoch", images=("n", INPUTS), labels=("n",), **HIDDEN, **OUTPUT)

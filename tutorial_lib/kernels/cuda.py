@@ -26,7 +26,8 @@ def source(kernel: str) -> str:
 
 
 @functools.cache
-def _compiled(launch: Launch) -> Any:
+def compiled(launch: Launch) -> Any:
+    """The kernel, compiled with the constants of that launch."""
     constants = (f"-D{name}={value}" for name, value in launch.constants.items())
     module = xp.RawModule(code=source(launch.kernel), options=("--std=c++17", *constants))
     return module.get_function(launch.kernel)
@@ -34,7 +35,7 @@ def _compiled(launch: Launch) -> Any:
 
 def prepared(launch: Launch) -> Any:
     """The compiled kernel, allowed the memory and the clusters of that launch."""
-    kernel = _compiled(launch)
+    kernel = compiled(launch)
     if launch.shared:
         kernel.max_dynamic_shared_size_bytes = launch.shared
     if launch.cluster > 8:  # more than every GPU with clusters allows
@@ -44,11 +45,10 @@ def prepared(launch: Launch) -> Any:
 
 
 def run(launch: Launch, *arguments: Any) -> None:
-    """Launch a kernel with its arguments, arrays and NumPy scalars."""
-    grid, block = (launch.blocks,), (launch.threads,)
+    """Launch the kernel with its arguments: arrays and NumPy scalars."""
+    kernel, size = prepared(launch), ((launch.blocks,), (launch.threads,))
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
-    together = {"enable_cooperative_groups": launch.cooperative}
-    prepared(launch)(grid, block, arguments, launch.shared, **together)
+    kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
 
 
 def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
@@ -72,8 +72,12 @@ def output_layer(
 
 
 def update_small(
-    sums: tuple[Array, Array], weights_output: Array, bias_hidden: Array, bias_output: Array,
-    loss: Array, learning_rate: float,
+    sums: tuple[Array, Array],
+    weights_output: Array,
+    bias_hidden: Array,
+    bias_output: Array,
+    loss: Array,
+    learning_rate: float,
 ) -> None:
     """One launch for weights_output (10, H), bias_hidden (H,), bias_output (10,), loss (1,)."""
     arrays = *sums, weights_output, bias_hidden, bias_output, loss
@@ -83,31 +87,13 @@ def update_small(
 
 
 def train_epoch(
-    images: Array, labels: Array, parameters: Sequence[Array], learning_rate: float
-) -> Array:
-    """One launch for the whole epoch; returns its losses, (steps,)."""
-    return launch_epoch(images, labels, parameters, learning_rate)
-
-
-def epoch_phases(
-    images: Array, labels: Array, parameters: Sequence[Array], learning_rate: float
-) -> dict[str, float]:
-    """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
-    (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))
-    cycles = xp.zeros(names.count(",") + 1, xp.int64)
-    launch_epoch(images, labels, parameters, learning_rate, cycles)
-    phases = (name.strip().replace("_", " ") for name in names.split(","))
-    return dict(zip(phases, (cycles / (len(images) // BATCH)).tolist()))
-
-
-def launch_epoch(
     images: Array,
     labels: Array,
     parameters: Sequence[Array],
     learning_rate: float,
     cycles: Array | None = None,
 ) -> Array:
-    """One launch of epoch.cu; adds the cycles of each phase to `cycles`, where it is given."""
+    """One launch for the whole epoch; `cycles` (12,), if given, counts those of each phase."""
     hidden, steps = len(parameters[0]), len(images) // BATCH
     launch = launches.epoch(hidden, profile=cycles is not None)
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
@@ -116,17 +102,18 @@ def launch_epoch(
     exchange = xp.empty((2, launch.clusters, BATCH, OUTPUTS), xp.float32)
     arrived = xp.zeros(launch.cluster, xp.uint32)
     arrays = images, labels, *parameters, losses, exchange, arrived
-    profile = np.intp(0) if cycles is None else cycles
-    run(launch, *arrays, np.int32(steps), np.float32(learning_rate), profile)
+    cycles = np.intp(0) if cycles is None else cycles  # no address
+    run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
     return losses.sum(axis=1)
 
 
-def describe() -> tuple[str, tuple[int, int], int]:
-    """The current GPU: name, compute capability, bytes of shared memory that a block may have."""
-    device = xp.cuda.Device()
-    name = xp.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
-    major, minor = device.compute_capability[:-1], device.compute_capability[-1]
-    return name, (int(major), int(minor)), device.attributes["MaxSharedMemoryPerBlockOptin"]
+def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
+    """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
+    (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))
+    phases = [name.strip().replace("_", " ") for name in names.split(",")]
+    cycles = xp.zeros(len(phases), xp.int64)
+    train_epoch(images, *arguments, cycles)
+    return dict(zip(phases, (cycles / (len(images) // BATCH)).tolist()))
 
 
 def clusters_at_once(launch: Launch) -> int:

@@ -74,8 +74,8 @@ INLINE void move(float& here, float* there, bool exists) {
     else if (exists) *there = here;
 }
 
-// Brings the block's parameters in, where those beyond the last are 0 and stay 0, or writes them back;
-// of what all blocks of a cluster have, or all clusters, the first writes.
+// Brings the block's parameters in, or back. Those beyond the last are 0, and stay 0. What several
+// blocks have, the first of them brings back.
 template <bool IN>
 INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* bo, int h0, int f0) {
     const int t = threadIdx.x;
@@ -142,8 +142,7 @@ INLINE void sum_over_cluster(Shared& s, int rank) {
 }
 
 // 3. A thread's partial logits, which it hands to the other clusters, if there are any.
-INLINE void partial_logits(
-    const Shared& s, float* exchange, int group, float (&logits)[LOGITS]) {
+INLINE void partial_logits(const Shared& s, float* exchange, int group, float (&logits)[LOGITS]) {
     UNROLL for (int j = 0; j < LOGITS; j++) {
         const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
         if (i >= SHARE * OUTPUTS) break;

@@ -31,20 +31,18 @@ def output_layer(
 ) -> tuple[Array, tuple[Array, Array]]:
     """From the hidden layer before its ReLU, (n, H), to the gradient there, (n, H).
 
-    Returns it with the sums that `update_small` needs, (1, 11, H) and (1, 11): the gradients of the
-    output weights (10, H) and hidden biases (H,), of the output biases (10,), and the loss.
+    Takes the output layer's parameters, (10, H) and (10,), and labels (n,). Returns the gradient
+    with the sums for `update_small`: of a number of groups of images, on a GPU those of the
+    clusters, the gradients of the output weights and hidden biases, (groups, 11, H), and of the
+    output biases and the loss, (groups, 11). Here, all images are one group.
     """
-    n, hidden = before_relu.shape
-    grad, sums, small_sums = (
-        np.empty(shape, before_relu.dtype)
-        for shape in ((n, OUTPUTS), (1, OUTPUTS + 1, hidden), (1, OUTPUTS + 1))
-    )
     y = np.maximum(before_relu, 0)  # (n, H)
-    loss_and_gradient(y @ weights_output.T + bias_output, labels, grad, small_sums[0, OUTPUTS:])
+    grad, loss = np.empty((len(y), OUTPUTS), y.dtype), np.empty(1, y.dtype)
+    loss_and_gradient(y @ weights_output.T + bias_output, labels, grad, loss)
     grad_hidden = np.where(before_relu < 0, 0, grad @ weights_output)
-    sums[0, :OUTPUTS], sums[0, OUTPUTS] = grad.T @ y, grad_hidden.sum(axis=0)
-    small_sums[0, :OUTPUTS] = grad.sum(axis=0)
-    return grad_hidden, (sums, small_sums)
+    sums = np.vstack([grad.T @ y, grad_hidden.sum(axis=0)])  # (11, H)
+    small_sums = np.concatenate([grad.sum(axis=0), loss])  # (11,)
+    return grad_hidden, (sums[None], small_sums[None])
 
 
 def update_small(
@@ -55,8 +53,11 @@ def update_small(
     loss: Array,
     learning_rate: float,
 ) -> None:
-    """A step of gradient descent for the small parameters; writes the batch's loss, (1,)."""
-    layer, small = (part.sum(axis=0) for part in sums)  # (11, H) and (11,)
+    """A step of gradient descent for the small parameters (10, H), (H,), (10,), by such sums.
+
+    The batch's loss is written into `loss` (1,).
+    """
+    layer, small = (groups.sum(axis=0) for groups in sums)  # (11, H) and (11,)
     rate = layer.dtype.type(learning_rate)
     weights_output -= rate * layer[:OUTPUTS]
     bias_hidden -= rate * layer[OUTPUTS]

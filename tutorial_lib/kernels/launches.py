@@ -46,10 +46,9 @@ LOSS_AND_GRADIENT = Launch("loss_and_gradient", threads=1024, clusters=1)
 def output_layer(hidden: int, n: int = BATCH) -> Launch:
     """The launch of output_layer.cu for n images and that many hidden units."""
     slice_ = -(-hidden // (32 * CLUSTER)) * 32  # hidden units of a block
-    threads = 512  # so that two blocks fit on a multiprocessor
-    floats = 12 * IMAGES + (threads // 64 + 2) * IMAGES * OUTPUTS + (OUTPUTS + IMAGES) * (slice_ + 2)
+    floats = (OUTPUTS + IMAGES) * (slice_ + 2) + (8 + 2) * OUTPUTS * IMAGES + 12 * IMAGES
     sizes = ("IMAGES", IMAGES), ("SLICE", slice_)
-    return Launch("output_layer", threads, -(-n // IMAGES), CLUSTER, 4 * floats, sizes=sizes)
+    return Launch("output_layer", 512, -(-n // IMAGES), CLUSTER, 4 * floats, sizes=sizes)
 
 
 def update_small(hidden: int) -> Launch:
@@ -61,9 +60,9 @@ def epoch(hidden: int, *, profile: bool = False) -> Launch:
     """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles."""
     units, cluster, features = cut(hidden)
     groups, shared = -(-hidden // units), shared_bytes(units, cluster, features)
-    sizes = {"BATCH": BATCH, "HIDDEN": hidden, "UNITS": units, "FEATURES": features}
-    sizes |= {"GROUPS": groups, "PROFILE": int(profile)}
-    return Launch("epoch", BATCH, groups, cluster, shared, True, tuple(sizes.items()))
+    sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("FEATURES", features)
+    sizes += ("GROUPS", groups), ("PROFILE", int(profile))
+    return Launch("epoch", BATCH, groups, cluster, shared, cooperative=True, sizes=sizes)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:

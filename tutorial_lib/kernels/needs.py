@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tutorial_lib import backend
+from tutorial_lib.backend import xp
 from tutorial_lib.kernels import cuda, launches
 from tutorial_lib.kernels.launches import Launch
 
@@ -31,7 +32,12 @@ class Device:
 
 def this_device() -> Device | None:
     """The current GPU; None on the CPU backend."""
-    return None if backend.name == "cpu" else Device(*cuda.describe(), cuda.clusters_at_once)
+    if backend.name == "cpu":
+        return None
+    device = xp.cuda.Device()
+    name = xp.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
+    shared = device.attributes["MaxSharedMemoryPerBlockOptin"]
+    return Device(name, divmod(int(device.compute_capability), 10), shared, cuda.clusters_at_once)
 
 
 def needs(kernel: str, hidden: int) -> tuple[str, str, str]:

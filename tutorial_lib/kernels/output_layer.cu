@@ -7,8 +7,8 @@
 // Only the partial logits, IMAGES x OUTPUTS numbers, travel between the blocks.
 // Letters: n image, h hidden unit, o output, r rank in the cluster, g cluster.
 // before_relu, grad_hidden: (batch, hidden) row-major; wo: (OUTPUTS, hidden), bo: (OUTPUTS,);
-// sums: (clusters, OUTPUTS + 1, hidden), a row for each output's weights, one for the hidden biases;
-// small_sums: (clusters, OUTPUTS + 1), the output biases, the loss.
+// sums: (clusters, OUTPUTS + 1, hidden), gradients of the output weights and, last, hidden biases;
+// small_sums: (clusters, OUTPUTS + 1), of the output biases and, last, the loss.
 
 constexpr int WARPS = THREADS / 32;
 
@@ -78,8 +78,7 @@ INLINE void partial_logits(Shared& s) {
 }
 
 // 2. A thread takes one logit; those of images beyond the last have no gradient and no loss.
-INLINE void loss_and_gradient(
-    Shared& s, const float* bo, int label, int images, int batch) {
+INLINE void loss_and_gradient(Shared& s, const float* bo, int label, int images, int batch) {
     const int t = threadIdx.x, n = t / OUTPUTS, o = t % OUTPUTS;
     if (t >= IMAGES * OUTPUTS) return;
     float partial[CLUSTER], logit = bo[o];

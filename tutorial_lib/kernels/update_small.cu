@@ -1,6 +1,6 @@
 // One step of gradient descent for the small parameters, with what output_layer.cu summed.
 //
-// sums, small_sums: as there; wo: (OUTPUTS, hidden), bh: (hidden,), bo: (OUTPUTS,); loss: one number.
+// wo: (OUTPUTS, hidden), bh: (hidden,), bo: (OUTPUTS,); loss: one number.
 
 extern "C" __global__ void __launch_bounds__(THREADS) update_small(
     const float* sums, const float* small_sums, float* wo, float* bh, float* bo, float* loss,

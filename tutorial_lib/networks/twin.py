@@ -2,8 +2,8 @@
 
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE
-from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.kernels import in_numpy as twins
+from tutorial_lib.networks.naive import MnistNetNaive
 
 
 class MnistNetTwin(MnistNetNaive):
