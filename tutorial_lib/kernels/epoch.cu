@@ -106,7 +106,7 @@ __device__ void fetch(Shared& s, const float* batch, int chunk, int first_featur
 INLINE void hidden_partial(Shared& s) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int h0 = warp % 4 * (UNITS / 4), n0 = warp / 4 * (BATCH / 2) + lane;
-    float sum[UNITS / 4][4] = {};
+    float partial[UNITS / 4][4] = {};
     float4 x[2][4], w[2][UNITS / 4];  // these features and, on their way, the next four
     auto read = [&](int f, int to) {
         UNROLL for (int j = 0; j < 4; j++) x[to][j] = *(float4*)&s.x[n0 + 32 * j][f];
@@ -117,10 +117,11 @@ INLINE void hidden_partial(Shared& s) {
     for (int q = 0; q < FEATURES / 4; q++) {
         read(min(4 * q + 4, FEATURES - 4), (q + 1) % 2);
         UNROLL for (int h = 0; h < UNITS / 4; h++)
-            UNROLL for (int j = 0; j < 4; j++) sum[h][j] = dot(w[q % 2][h], x[q % 2][j], sum[h][j]);
+            UNROLL for (int j = 0; j < 4; j++)
+                partial[h][j] = dot(w[q % 2][h], x[q % 2][j], partial[h][j]);
     }
     UNROLL for (int h = 0; h < UNITS / 4; h++)
-        UNROLL for (int j = 0; j < 4; j++) s.partial[h0 + h][n0 + 32 * j] = sum[h][j];
+        UNROLL for (int j = 0; j < 4; j++) s.partial[h0 + h][n0 + 32 * j] = partial[h][j];
 }
 
 // 2. The hidden layer for this block's share of the images; a thread takes a unit of 4 images.
@@ -131,9 +132,9 @@ INLINE void sum_over_cluster(Shared& s, int rank) {
         UNROLL for (int r = 0; r < CLUSTER; r++)
             partial[r] = load4(remote(&s.partial[h][rank * SHARE + n], (rank + r) % CLUSTER));
         const float b = s.bh[h];
-        float4 sum = {b, b, b, b};
-        UNROLL for (int r = 0; r < CLUSTER; r++) add(sum, 1, partial[r]);
-        const float z[4] = {sum.x, sum.y, sum.z, sum.w};
+        float4 four = {b, b, b, b};
+        UNROLL for (int r = 0; r < CLUSTER; r++) add(four, 1, partial[r]);
+        const float z[4] = {four.x, four.y, four.z, four.w};
         UNROLL for (int j = 0; j < 4; j++) {
             s.y[h][n + j] = z[j] < 0 ? 0 : z[j];  // NaN stays NaN
             s.open[h][n + j] = z[j] < 0 ? 0 : 1;
@@ -146,10 +147,9 @@ INLINE void partial_logits(const Shared& s, float* exchange, int group, float (&
     UNROLL for (int j = 0; j < LOGITS; j++) {
         const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
         if (i >= SHARE * OUTPUTS) break;
-        float sum = 0;
-        UNROLL for (int h = 0; h < UNITS; h++) sum += s.wo[o][h] * s.y[h][n];
-        logits[j] = sum;
-        if (GROUPS > 1) __stcg(&exchange[group * BATCH * OUTPUTS + i], sum);
+        logits[j] = 0;
+        UNROLL for (int h = 0; h < UNITS; h++) logits[j] += s.wo[o][h] * s.y[h][n];
+        if (GROUPS > 1) __stcg(&exchange[group * BATCH * OUTPUTS + i], logits[j]);
     }
 }
 
@@ -184,12 +184,12 @@ INLINE void loss_and_gradient(
 INLINE void send_gradient(Shared& s, int rank) {
     for (int i = threadIdx.x; i < SHARE * (UNITS / 4); i += THREADS) {
         const int n = i / (UNITS / 4), h = i % (UNITS / 4) * 4;
-        float4 sum = {0, 0, 0, 0};
-        UNROLL for (int o = 0; o < OUTPUTS; o++) add(sum, s.grad[n][o], *(float4*)&s.wo[o][h]);
-        sum.x *= s.open[h][n]; sum.y *= s.open[h + 1][n];
-        sum.z *= s.open[h + 2][n]; sum.w *= s.open[h + 3][n];
+        float4 grad = {0, 0, 0, 0};
+        UNROLL for (int o = 0; o < OUTPUTS; o++) add(grad, s.grad[n][o], *(float4*)&s.wo[o][h]);
+        grad.x *= s.open[h][n]; grad.y *= s.open[h + 1][n];
+        grad.z *= s.open[h + 2][n]; grad.w *= s.open[h + 3][n];
         UNROLL for (int r = 0; r < CLUSTER; r++)
-            store4(remote(&s.grad_hidden[rank * SHARE + n][h], (rank + r) % CLUSTER), sum);
+            store4(remote(&s.grad_hidden[rank * SHARE + n][h], (rank + r) % CLUSTER), grad);
     }
 }
 
@@ -197,16 +197,16 @@ INLINE void send_gradient(Shared& s, int rank) {
 INLINE void sum_over_share(Shared& s, float* loss) {
     for (int i = threadIdx.x; i < OUTPUTS * (UNITS + 1); i += THREADS) {
         const int o = i / (UNITS + 1), h = i % (UNITS + 1);
-        float sum = 0;
-        UNROLL for (int n = 0; n < SHARE; n++) sum += s.grad[n][o] * s.y[h][n];
-        s.grad_output[o][h] = sum;
+        float gradient = 0;
+        UNROLL for (int n = 0; n < SHARE; n++) gradient += s.grad[n][o] * s.y[h][n];
+        s.grad_output[o][h] = gradient;
     }
     const int lane = threadIdx.x - (THREADS - 32);  // of the last warp
     if (lane < 0 || !loss) return;
-    float sum = 0;
-    for (int i = lane; i < SHARE * OUTPUTS; i += 32) sum += s.loss[i];
-    sum = warp_sum(sum);
-    if (lane == 0) *loss = sum / (BATCH * OUTPUTS);
+    float total = 0;
+    for (int i = lane; i < SHARE * OUTPUTS; i += 32) total += s.loss[i];
+    total = warp_sum(total);
+    if (lane == 0) *loss = total / (BATCH * OUTPUTS);
 }
 
 // 5. The last warp updates a part of the output layer in all blocks; for the hidden biases, each
@@ -227,10 +227,11 @@ INLINE void update_small(Shared& s, int rank, float learning_rate) {
         }
     }
     if (t < THREADS / UNITS * UNITS) {
-        float sum = 0;
+        float gradient = 0;
         #pragma unroll 8
-        for (int n = t / UNITS; n < BATCH; n += THREADS / UNITS) sum += s.grad_hidden[n][t % UNITS];
-        s.bias_sums[t / UNITS][t % UNITS] = sum;
+        for (int n = t / UNITS; n < BATCH; n += THREADS / UNITS)
+            gradient += s.grad_hidden[n][t % UNITS];
+        s.bias_sums[t / UNITS][t % UNITS] = gradient;
     }
 }
 
@@ -277,9 +278,9 @@ INLINE void update_weights(
         __syncthreads();
     }
     if (t < UNITS) {
-        float sum = 0;
-        UNROLL for (int k = 0; k < THREADS / UNITS; k++) sum += s.bias_sums[k][t];
-        s.bh[t] -= learning_rate * sum;
+        float gradient = 0;
+        UNROLL for (int k = 0; k < THREADS / UNITS; k++) gradient += s.bias_sums[k][t];
+        s.bh[t] -= learning_rate * gradient;
     }
 }
 

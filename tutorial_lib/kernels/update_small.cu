@@ -7,11 +7,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) update_small(
     int clusters, int hidden, float learning_rate) {
     const int i = blockIdx.x * THREADS + threadIdx.x, size = OUTPUTS * hidden;
     if (i < size + hidden) {
-        float sum = 0;
+        float gradient = 0;
         #pragma unroll 16
-        for (int g = 0; g < clusters; g++) sum += sums[(size_t)g * (size + hidden) + i];
-        if (i < size) wo[i] -= learning_rate * sum;
-        else bh[i - size] -= learning_rate * sum;
+        for (int g = 0; g < clusters; g++) gradient += sums[(size_t)g * (size + hidden) + i];
+        if (i < size) wo[i] -= learning_rate * gradient;
+        else bh[i - size] -= learning_rate * gradient;
     }
     if (i <= OUTPUTS) {
         float sum = 0;

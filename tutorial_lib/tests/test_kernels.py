@@ -59,14 +59,10 @@ def emulated(compiled, monkeypatch):
         numbers = launch.clusters, launch.cluster, launch.threads, launch.at_once, launch.shared
         compiled(launch).run(*numbers, run.seed, pointers)
 
-    def unwritten(shape, dtype):
-        return np.full(shape, np.nan, dtype)
-
     run.seed = 0
-    fake = SimpleNamespace(empty=unwritten, zeros=np.zeros)
+    fake = SimpleNamespace(float32=np.float32, uint32=np.uint32, int64=np.int64, zeros=np.zeros)
+    fake.empty = lambda shape, dtype: np.full(shape, np.nan, dtype)  # nobody has written there
     fake.empty_like = lambda x: np.full_like(x, np.nan)
-    for name in ("float32", "uint32", "int64"):
-        setattr(fake, name, getattr(np, name))
     monkeypatch.setattr(cuda, "xp", fake)
     monkeypatch.setattr(cuda, "run", run)
     return run
@@ -129,21 +125,28 @@ def test_a_twin_passes_the_gradient_where_the_hidden_unit_is_exactly_zero():
     assert (grad_hidden != 0).all(axis=0).tolist() == [False, True, True, True, False, True]
 
 
+def assert_alike(compute, atol):
+    """compute(module) gives the same arrays, the first of them losses, by kernels and by twins."""
+    (loss, *found), (expected_loss, *expected) = compute(cuda), compute(in_numpy)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=atol)
+
+
 @needs_compiler
 @CASES
 @pytest.mark.parametrize("n", [1, 5, 256, 1000])
 def test_the_loss_kernel_computes_what_its_twin_does(emulated, n, case):
-    labels = np.random.default_rng(0).integers(0, 10, n)
-    logits = np.random.default_rng(n).normal(0, 4, (n, 10)).astype("f4")
+    rng = np.random.default_rng(n)
+    logits, labels = rng.normal(0, 4, (n, 10)).astype("f4"), rng.integers(0, 10, n)
     case(logits, labels)
-    results = []
-    for module in (cuda, in_numpy):
-        gradient, loss = np.full_like(logits, np.nan), np.full(1, np.nan, "f4")
+
+    def compute(module):
+        loss, gradient = np.full(1, np.nan, "f4"), np.full_like(logits, np.nan)
         module.loss_and_gradient(logits, labels, gradient, loss)
-        results.append((gradient, loss))
-    (gradient, loss), expected = results
-    np.testing.assert_allclose(gradient, expected[0], atol=1e-7)
-    np.testing.assert_allclose(loss, expected[1], rtol=1e-5)
+        return loss, gradient
+
+    assert_alike(compute, atol=1e-7)
 
 
 @needs_compiler
@@ -152,17 +155,15 @@ def test_the_loss_kernel_computes_what_its_twin_does(emulated, n, case):
 def test_the_kernels_of_the_output_layer_compute_what_their_twins_do(emulated, n, hidden, case):
     before_relu, weights, bias, labels = layer(n, hidden)
     case(bias, labels)
-    results = []
-    for module in (cuda, in_numpy):
-        small, loss = [weights.copy(), np.ones(hidden, "f4"), bias.copy()], np.full(1, 7, "f4")
+
+    def compute(module):
+        small, loss = (weights.copy(), np.ones(hidden, "f4"), bias.copy()), np.full(1, 7, "f4")
         grad_hidden, sums = module.output_layer(before_relu, weights, bias, labels)
         assert [x.shape[1:] for x in sums] == [(11, hidden), (11,)]
         module.update_small(sums, *small, loss, 0.5)
-        results.append((loss, grad_hidden, *small))
-    (loss, *found), (expected_loss, *expected) = results
-    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
-    for ours, theirs in zip(found, expected):
-        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        return loss, grad_hidden, *small
+
+    assert_alike(compute, atol=2e-6)
 
 
 # Both cuts of the hidden layer, of one cluster and of several that must meet.
@@ -173,12 +174,12 @@ def test_the_epoch_kernel_computes_what_its_twin_does(emulated, hidden, seed, ca
     emulated.seed = seed
     images, labels, parameters = network(hidden, seed, more=3)
     case(parameters[-1], labels)
-    expected = [parameter.copy() for parameter in parameters]
-    expected_losses = in_numpy.train_epoch(np.asarray(images), labels, expected, 0.1)
-    losses = cuda.train_epoch(images, labels, parameters, 0.1)
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
-    for ours, theirs in zip(parameters, expected):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+    def compute(module):
+        trained = tuple(parameter.copy() for parameter in parameters)
+        return module.train_epoch(images, labels, trained, 0.1), *trained
+
+    assert_alike(compute, atol=1e-6)
 
 
 @needs_compiler
@@ -198,9 +199,7 @@ def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulate
 def test_images_that_begin_between_the_pieces_that_a_thread_fetches_are_copied(emulated):
     images, labels, parameters = network(30, steps=1, more=1)
     view = images.reshape(-1)[1 : 1 + 256 * 784].reshape(256, 784)
-    copies = [[p.copy() for p in parameters] for _ in range(2)]
-    ours = cuda.train_epoch(view, labels[:256], copies[0], 0.1)
-    np.testing.assert_array_equal(ours, cuda.train_epoch(view.copy(), labels[:256], copies[1], 0.1))
+    assert_alike(lambda module: (module.train_epoch(view, labels[:256], parameters, 0.0),), 0)
 
 
 @needs_compiler

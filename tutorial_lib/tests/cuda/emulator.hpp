@@ -96,11 +96,11 @@ static unsigned atomicAdd(unsigned* to, unsigned value) {
 static float __ldcg(const float* from) { return *(volatile const float*)from; }
 static void __stcg(float* to, float value) { *(volatile float*)to = value; }
 
-static float exchange(float value, int source) {
+static float exchange(float value, int lane) {
     Warp& warp = block->warps[current / 32];
     warp.slots[current % 32] = value;
     wait_at(warp, 32);
-    const float result = warp.slots[source];
+    const float result = warp.slots[lane];
     wait_at(warp, 32);
     return result;
 }
@@ -151,6 +151,10 @@ static void run_fiber() {
     swapcontext(&block->fibers[current].context, &block->scheduler);
 }
 
+static void forget() {
+    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+}
+
 static void run_block(
     Cluster& cluster, int index, int rank, int threads, int shared, int seed,
     const std::function<void()>& kernel) {
@@ -158,13 +162,13 @@ static void run_block(
     block = &mine;
     mine.cluster = &cluster;
     mine.rank = rank;
+    mine.fibers = std::vector<Fiber>(threads);
+    mine.warps = std::vector<Warp>(threads / 32);
     mine.kernel = &kernel;
     mine.random.seed(seed + index);
-    mine.warps = std::vector<Warp>(threads / 32);
-    mine.fibers = std::vector<Fiber>(threads);
     blockIdx.x = index;
     blockDim.x = threads;
-    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    forget();
     cluster.bases[rank] = (char*)memory;
     for (++cluster.started; cluster.started < cluster.blocks;) sched_yield();
     std::vector<int> order(threads);
@@ -177,21 +181,18 @@ static void run_block(
         makecontext(&fiber.context, run_fiber, 0);
         order[i] = i;
     }
-    for (bool running = true; running; sched_yield()) {
-        running = false;
+    for (int running = threads; running; sched_yield()) {
         std::shuffle(order.begin(), order.end(), mine.random);
         for (int i : order) {
             if (mine.fibers[i].done) continue;
-            running = true;
-            current = i;
-            threadIdx.x = i;
+            current = threadIdx.x = i;
             swapcontext(&mine.scheduler, &mine.fibers[i].context);
+            running -= mine.fibers[i].done;
         }
     }
     for (int i = (shared + 3) / 4; i < SHARED_FLOATS; i++)  // beyond what was asked for
         if (!std::isnan(((float*)memory)[i])) abort();
-    // A block's memory is gone when it ends: what another writes there later would go unnoticed.
-    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    forget();  // a block's memory is gone when it ends, which is what another would read there
     for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
 }
 
