@@ -192,7 +192,7 @@ static void run_block(
     }
     for (int i = (shared + 3) / 4; i < SHARED_FLOATS; i++)  // beyond what was asked for
         if (!std::isnan(((float*)memory)[i])) abort();
-    forget();  // a block's memory is gone when it ends, which is what another would read there
+    forget();  // a block's memory is gone when it ends: what another reads there is NaN
     for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
 }
 
