@@ -109,13 +109,6 @@ def test_a_kernel_compiles_with_the_shared_memory_that_it_lays_out_and_no_other(
             "MnistNetOneKernel with 512 hidden units needs a GPU that runs 13 clusters of 8 blocks "
             "at once; this one, A GPU, runs 12: take MnistNetMerged",
         ),
-        (
-            "output_layer",
-            30,
-            device(90, clusters=0),
-            "MnistNetMerged with 30 hidden units needs a GPU that runs 1 cluster of 8 blocks at "
-            "once; this one, A GPU, runs 0: take MnistNetTuned",
-        ),
         ("epoch", 512, device(90, clusters=13), ""),
         ("output_layer", 17152, device(90, clusters=1), ""),
     ],
