@@ -63,7 +63,9 @@ __device__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memor
 // --- Global memory.
 
 // Brings what is there into the L2 cache, some time soon.
-__device__ void prefetch(const float* from) { asm volatile("prefetch.global.L2 [%0];" :: "l"(from)); }
+__device__ void prefetch(const float* from) {
+    asm volatile("prefetch.global.L2 [%0];" :: "l"(from));
+}
 
 // What other blocks wrote before they changed this number is visible to those who have read it so.
 __device__ unsigned load_acquire(const unsigned* from) {
