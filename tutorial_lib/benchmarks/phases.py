@@ -12,20 +12,6 @@ from tutorial_lib.networks.one_kernel import MAX_HIDDEN, MnistNetOneKernel
 
 WIDTHS = (30, 128, 512)
 REPEATS = 5
-NAMES = (
-    "waiting for images",
-    "hidden layer, partial",
-    "cluster barrier",
-    "sum over the cluster",
-    "partial logits",
-    "other clusters",
-    "loss and gradient",
-    "gradient sent to the cluster",
-    "cluster barrier",
-    "small gradients",
-    "weight gradient",
-    "update",
-)
 
 
 def run(*, widths: Sequence[int] = WIDTHS, quick: bool = False) -> dict[str, Any]:
@@ -44,7 +30,6 @@ def run(*, widths: Sequence[int] = WIDTHS, quick: bool = False) -> dict[str, Any
         "what": "clock cycles of a step in the one-kernel epoch, as block 0 sees them",
         "machine": record.device(),
         "data": describe_dataset(),
-        "names": NAMES,
         "widths": {},
     }
     for width in widths:
@@ -52,10 +37,10 @@ def run(*, widths: Sequence[int] = WIDTHS, quick: bool = False) -> dict[str, Any
         for _ in range(2 if quick else REPEATS):
             with MnistNetOneKernel(784, width, 10) as model:
                 runs.append(epoch_phases(*normalized(True), model.parameters, 0.1))
-        cycles = [round(statistics.median(phase)) for phase in zip(*runs)]
-        content["widths"][str(width)] = cycles
-        print(f"Width {width}: {sum(cycles):,} cycles a step")
-        for name, count in zip(NAMES, cycles):
+        cycles = {name: round(statistics.median(run[name] for run in runs)) for name in runs[0]}
+        content["names"], content["widths"][str(width)] = list(cycles), list(cycles.values())
+        print(f"Width {width}: {sum(cycles.values()):,} cycles a step")
+        for name, count in cycles.items():
             print(f"  {name:30} {count:7,}")
     path = record.write("phases", record.installed(), content)
     print(f"Written to {path.name} in book/results")

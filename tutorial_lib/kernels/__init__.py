@@ -6,11 +6,14 @@ the labels, int64. An image whose label is not 0 to 9 is left out of the gradien
 loss of its batch NaN.
 """
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 from tutorial_lib import backend
-from tutorial_lib.backend import xp
+from tutorial_lib.backend import Array, xp
+from tutorial_lib.kernels.launches import INPUTS, OUTPUTS
 
 if backend.name == "gpu":
     from tutorial_lib.kernels import cuda as implementation
@@ -20,89 +23,64 @@ else:
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
-OUTPUTS = 10
+# Of each array that a kernel takes, by its name; the same letter, the same size.
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "images": ("n", INPUTS),
+    "labels": ("n",),
+    "logits": ("n", OUTPUTS),
+    "gradient": ("n", OUTPUTS),
+    "loss": (1,),
+    "before_relu": ("n", "H"),
+    "weights_hidden": ("H", INPUTS),
+    "bias_hidden": ("H",),
+    "weights_output": (OUTPUTS, "H"),
+    "bias_output": (OUTPUTS,),
+    "sums[0]": ("groups", OUTPUTS + 1, "H"),
+    "sums[1]": ("groups", OUTPUTS + 1),
+}
 
 
-def loss_and_gradient(
-    logits: xp.ndarray, labels: xp.ndarray, gradient: xp.ndarray, loss: xp.ndarray
-) -> None:
-    """The mean loss of logits (n, 10), and its gradient ``(p - t) / n`` for labels t (n,).
-
-    They are written into `loss` (1,) and `gradient` (n, 10).
-    """
-    n = len(logits)
-    _check("logits", logits, (n, OUTPUTS))
-    _check("labels", labels, (n,), xp.int64)
-    _check("gradient", gradient, (n, OUTPUTS))
-    _check("loss", loss, (1,))
-    _launch("loss_and_gradient", logits, labels, gradient, loss)
-
-
-def output_layer(
-    before_relu: xp.ndarray, wo: xp.ndarray, bo: xp.ndarray, labels: xp.ndarray
-) -> tuple[xp.ndarray, Any]:
-    """From the hidden layer before its ReLU, (n, H), to the gradient there, (n, H).
-
-    wo (10, H) and bo (10,) are the output layer's parameters, labels (n,). Returns the gradient and
-    what `update_small` needs.
-    """
-    n, hidden = before_relu.shape
-    _check("before_relu", before_relu, (n, hidden))
-    _check("wo", wo, (OUTPUTS, hidden))
-    _check("bo", bo, (OUTPUTS,))
-    _check("labels", labels, (n,), xp.int64)
-    return _launch("output_layer", before_relu, wo, bo, labels)
-
-
-def update_small(
-    sums: Any,
-    wo: xp.ndarray,
-    bh: xp.ndarray,
-    bo: xp.ndarray,
-    loss: xp.ndarray,
-    learning_rate: float,
-) -> None:
-    """A step of gradient descent for wo (10, H), bh (H,), bo (10,); `loss` (1,) is written.
-
-    `sums` is what `output_layer` returned.
-    """
-    _check("wo", wo, (OUTPUTS, len(bh)))
-    _check("bh", bh, (len(bh),))
-    _check("bo", bo, (OUTPUTS,))
-    _check("loss", loss, (1,))
-    _launch("update_small", sums, wo, bh, bo, loss, learning_rate)
-
-
-def train_epoch(
-    images: xp.ndarray, labels: xp.ndarray, parameters: Sequence[xp.ndarray], learning_rate: float
-) -> xp.ndarray:
-    """Train over all full batches of 256 of images (N, 784), labels (N,); returns their losses.
-
-    `parameters` are wh (H, 784), bh (H,), wo (10, H), bo (10,), which are updated in place.
-    """
-    wh, bh, wo, bo = parameters
-    _check("images", images, (len(images), 784))
-    _check("labels", labels, (len(images),), xp.int64)
-    _check("wh", wh, (len(wh), 784))
-    _check("bh", bh, (len(wh),))
-    _check("wo", wo, (OUTPUTS, len(wh)))
-    _check("bo", bo, (OUTPUTS,))
-    return _launch("train_epoch", images, labels, (wh, bh, wo, bo), learning_rate)
-
-
-def _launch(name: str, *arguments: Any) -> Any:
+def _checked(name: str, *arrays: str) -> Callable[..., Any]:
+    """The kernel of that name, which takes those arrays first, one by one or in a tuple."""
     kernel = getattr(implementation, name)
-    return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
+
+    @functools.wraps(kernel)
+    def checked(*arguments: Any) -> Any:
+        sizes: dict[int | str, int] = {}
+        given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
+        for array, x in zip(arrays, itertools.chain.from_iterable(given)):
+            _check(array, x, sizes)
+        return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
+
+    return checked
 
 
-def _check(name: str, x: xp.ndarray, shape: tuple[int, ...], dtype: type = xp.float32) -> None:
+def _check(name: str, x: Array, sizes: dict[int | str, int]) -> None:
+    shape, dtype = SHAPES[name], xp.int64 if name == "labels" else xp.float32
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype.__name__}, not {got}")
-    if x.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, it has {x.shape}")
+    sizes.update((n, size) for n, size in zip(shape, x.shape) if n not in sizes)
+    expected = tuple(n if isinstance(n, int) else sizes.get(n, n) for n in shape)
+    if x.shape != expected:
+        raise ValueError(f"{name} must have shape {expected}, it has {x.shape}")
     if not x.flags.c_contiguous:
         raise ValueError(
             f"{name} must be row-major without gaps, its strides are {x.strides} bytes: "
             f"pass xp.ascontiguousarray({name})"
         )
+
+
+SMALL = "weights_output", "bias_hidden", "bias_output", "loss"
+loss_and_gradient = _checked("loss_and_gradient", "logits", "labels", "gradient", "loss")
+output_layer = _checked("output_layer", "before_relu", "weights_output", "bias_output", "labels")
+update_small = _checked("update_small", "sums[0]", "sums[1]", *SMALL)
+train_epoch = _checked(
+    "train_epoch",
+    "images",
+    "labels",
+    "weights_hidden",
+    "bias_hidden",
+    "weights_output",
+    "bias_output",
+)

@@ -1,136 +1,119 @@
-"""Launches the CUDA kernels beside this file: their grids, their scratch memory, their compilation.
+"""Compiles and launches the CUDA kernels beside this file, each by its numbers in `launches`.
 
 Shapes and meanings are those of `tutorial_lib.kernels.in_numpy`, which computes the same.
 """
 
 import functools
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tutorial_lib.backend import xp
+from tutorial_lib.backend import Array, xp
 from tutorial_lib.kernels import launches
-from tutorial_lib.kernels.launches import BATCH, Launch
+from tutorial_lib.kernels.launches import BATCH, OUTPUTS, Launch
 
 FOLDER = Path(__file__).parent
 NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 
-def source(name: str) -> str:
-    """The whole of what is compiled for the kernels of ``{name}.cu``."""
-    return "".join(
-        (FOLDER / file).read_text(encoding="utf-8")
-        for file in ("ptx.cuh", "labels.cuh", f"{name}.cu")
-    )
+def source(kernel: str) -> str:
+    """The whole of what is compiled for the kernel of that name."""
+    files = "ptx.cuh", "common.cuh", f"{kernel}.cu"
+    return "".join((FOLDER / file).read_text(encoding="utf-8") for file in files)
 
 
 @functools.cache
-def _module(name: str, **constants: int) -> Any:
-    code = source(name)
-    defines = [f"-D{constant}={value}" for constant, value in constants.items()]
-    return xp.RawModule(code=code, options=("--std=c++17", *defines))
+def compiled(launch: Launch) -> Any:
+    """The kernel, compiled with the constants of that launch."""
+    constants = (f"-D{name}={value}" for name, value in launch.constants.items())
+    module = xp.RawModule(code=source(launch.kernel), options=("--std=c++17", *constants))
+    return module.get_function(launch.kernel)
 
 
-@functools.cache
-def _kernel(name: str, function: str, **constants: int) -> Any:
-    return _module(name, **constants).get_function(function)
-
-
-def _prepared(launch: Launch, **constants: int) -> Any:
+def prepared(launch: Launch) -> Any:
     """The compiled kernel, allowed the memory and the clusters of that launch."""
-    kernel = _kernel(launch.kernel, launch.kernel, **dict(launch.constants), **constants)
-    kernel.max_dynamic_shared_size_bytes = launch.dynamic
+    kernel = compiled(launch)
+    if launch.shared:
+        kernel.max_dynamic_shared_size_bytes = launch.shared
     if launch.cluster > 8:  # more than every GPU with clusters allows
         attribute = NON_PORTABLE_CLUSTER_SIZE_ALLOWED
         xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, attribute, 1)
-    return kernel
+    return kernel.kernel
 
 
-def loss_and_gradient(
-    logits: xp.ndarray, labels: xp.ndarray, gradient: xp.ndarray, loss: xp.ndarray
-) -> None:
-    """One launch for probabilities, loss and gradient."""
-    arguments = logits, labels, gradient, loss, np.int32(len(logits))
-    _kernel("loss", "loss_and_gradient")((1,), (1024,), arguments)
+def run(launch: Launch, *arguments: Any) -> None:
+    """Launch the kernel with its arguments: arrays and NumPy scalars."""
+    kernel, size = prepared(launch), ((launch.blocks,), (launch.threads,))
+    # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
+    kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
+
+
+def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
+    """One launch for loss (1,) and gradient (n, 10) of logits (n, 10)."""
+    n = np.int32(len(logits))
+    run(launches.LOSS_AND_GRADIENT, logits, labels, gradient, loss, n)
 
 
 def output_layer(
-    before_relu: xp.ndarray, wo: xp.ndarray, bo: xp.ndarray, labels: xp.ndarray
-) -> tuple[xp.ndarray, tuple[xp.ndarray, xp.ndarray]]:
-    """One launch for all that a step does at the output layer."""
+    before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    """One launch for all that a step does at the output layer but the update; in clusters."""
     n, hidden = before_relu.shape
     launch = launches.output_layer(hidden, n)
     grad_hidden = xp.empty_like(before_relu)
-    partial = xp.empty((launch.clusters, 11, hidden), xp.float32)
-    partial_small = xp.empty((launch.clusters, 11), xp.float32)
-    arrays = before_relu, wo, bo, labels, grad_hidden, partial, partial_small
-    arguments = *arrays, np.int32(n), np.int32(hidden)
-    kernel = _prepared(launch)
-    kernel((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.dynamic)
-    return grad_hidden, (partial, partial_small)
+    sums = xp.empty((launch.clusters, OUTPUTS + 1, hidden), xp.float32)
+    small_sums = xp.empty((launch.clusters, OUTPUTS + 1), xp.float32)
+    arrays = before_relu, weights_output, bias_output, labels, grad_hidden, sums, small_sums
+    run(launch, *arrays, np.int32(n), np.int32(hidden))
+    return grad_hidden, (sums, small_sums)
 
 
 def update_small(
-    sums: tuple[xp.ndarray, xp.ndarray],
-    wo: xp.ndarray,
-    bh: xp.ndarray,
-    bo: xp.ndarray,
-    loss: xp.ndarray,
+    sums: tuple[Array, Array],
+    weights_output: Array,
+    bias_hidden: Array,
+    bias_output: Array,
+    loss: Array,
     learning_rate: float,
 ) -> None:
-    """One launch for the three small parameters."""
-    partial, partial_small = sums
-    clusters, rows, hidden = partial.shape
-    arrays = partial, partial_small, wo, bh, bo, loss
-    arguments = *arrays, np.int32(clusters), np.int32(hidden), np.float32(learning_rate)
-    _kernel("output_layer", "update_small")((-(-rows * hidden // 256),), (256,), arguments)
+    """One launch for weights_output (10, H), bias_hidden (H,), bias_output (10,), loss (1,)."""
+    arrays = *sums, weights_output, bias_hidden, bias_output, loss
+    clusters, hidden = np.int32(len(sums[0])), np.int32(len(bias_hidden))
+    launch = launches.update_small(len(bias_hidden))
+    run(launch, *arrays, clusters, hidden, np.float32(learning_rate))
 
 
 def train_epoch(
-    images: xp.ndarray, labels: xp.ndarray, parameters: tuple[xp.ndarray, ...], learning_rate: float
-) -> xp.ndarray:
-    """One launch for the whole epoch."""
-    return _launch_epoch(images, labels, parameters, learning_rate)
-
-
-def epoch_phases(
-    images: xp.ndarray, labels: xp.ndarray, parameters: tuple[xp.ndarray, ...], learning_rate: float
-) -> list[float]:
-    """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
-    cycles = xp.zeros(12, xp.int64)
-    _launch_epoch(images, labels, parameters, learning_rate, cycles)
-    return (cycles / (len(images) // BATCH)).tolist()
-
-
-def _launch_epoch(
-    images: xp.ndarray,
-    labels: xp.ndarray,
-    parameters: tuple[xp.ndarray, ...],
+    images: Array,
+    labels: Array,
+    parameters: Sequence[Array],
     learning_rate: float,
-    *profile: xp.ndarray,
-) -> xp.ndarray:
-    steps, launch = len(images) // BATCH, launches.epoch(len(parameters[0]))
-    kernel = _prepared(launch, **({"PROFILE": 1} if profile else {})).kernel
+    cycles: Array | None = None,
+) -> Array:
+    """One launch for the whole epoch; `cycles` (12,), if given, counts those of each phase."""
+    hidden, steps = len(parameters[0]), len(images) // BATCH
+    launch = launches.epoch(hidden, profile=cycles is not None)
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
         images = images.copy()
     losses = xp.empty((steps, launch.cluster), xp.float32)
-    partial_logits = xp.empty((2, launch.clusters, BATCH, 10), xp.float32)
+    exchange = xp.empty((2, launch.clusters, BATCH, OUTPUTS), xp.float32)
     arrived = xp.zeros(launch.cluster, xp.uint32)
-    arrays = images, labels, *parameters, losses, partial_logits, arrived
-    arguments = *arrays, np.int32(steps), np.float32(learning_rate), *profile
-    grid, block = (launch.blocks,), (launch.threads,)
-    # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
-    kernel(grid, block, arguments, launch.dynamic, enable_cooperative_groups=True)
+    arrays = images, labels, *parameters, losses, exchange, arrived
+    cycles = np.intp(0) if cycles is None else cycles  # no address
+    run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
     return losses.sum(axis=1)
 
 
-def describe() -> tuple[str, tuple[int, int], int]:
-    """The current GPU: name, compute capability, bytes of shared memory that a block may have."""
-    device = xp.cuda.Device()
-    name = xp.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
-    major, minor = device.compute_capability[:-1], device.compute_capability[-1]
-    return name, (int(major), int(minor)), device.attributes["MaxSharedMemoryPerBlockOptin"]
+def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
+    """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
+    (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))
+    phases = [name.strip().replace("_", " ") for name in names.split(",")]
+    cycles = xp.zeros(len(phases), xp.int64)
+    train_epoch(images, *arguments, cycles)
+    return dict(zip(phases, (cycles / (len(images) // BATCH)).tolist()))
 
 
 def clusters_at_once(launch: Launch) -> int:
@@ -140,8 +123,8 @@ def clusters_at_once(launch: Launch) -> int:
     config = driver.CUlaunchConfig()
     config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
     config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
-    config.sharedMemBytes = launch.dynamic
-    function = driver.CUfunction(_prepared(launch).kernel.ptr)
+    config.sharedMemBytes = launch.shared
+    function = driver.CUfunction(prepared(launch).ptr)
     error, count = driver.cuOccupancyMaxActiveClusters(function, config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0

@@ -1,71 +1,155 @@
 // A whole epoch in one launch: the weights never leave the chip.
 //
 // A cluster of CLUSTER blocks takes UNITS hidden units, and each of its blocks FEATURES of the 784
-// inputs. A block keeps its piece of weights_hidden, UNITS x FEATURES, in its shared memory for the
-// whole epoch, and only its piece of the images passes by. A step is then
+// inputs. A block keeps its piece of the hidden weights, UNITS x FEATURES, in its shared memory for
+// the whole epoch, and only its piece of the images passes by. A step is then
 //   1. a partial sum of the hidden layer in each block,
 //   2. their sum over the cluster, each block for SHARE of the images,
-//   3. the partial logits, summed over all clusters through global memory,
-//   4. loss, gradient, and the gradient of the hidden layer, sent to the whole cluster,
-//   5. the gradient of the block's piece of weights_hidden, subtracted on the spot.
-// images (steps * BATCH, INPUTS), labels (steps * BATCH,), losses (steps, CLUSTER).
-// Compiled with HIDDEN, UNITS and FEATURES (multiples of 8), CLUSTER given.
+//   3. the partial logits, which all clusters exchange through global memory,
+//   4. the loss and the gradients; that of the hidden layer is sent to the whole cluster,
+//   5. the update of the small parameters: the output weights and all biases,
+//   6. the gradient of the block's piece of the hidden weights, subtracted on the spot.
+// Letters: n image, h hidden unit, f feature, o output, r rank in the cluster, g cluster.
+// images: (steps * BATCH, INPUTS), labels: (steps * BATCH,), losses: (steps, CLUSTER);
+// wh: (HIDDEN, INPUTS), bh: (HIDDEN,), wo: (OUTPUTS, HIDDEN), bo: (OUTPUTS,); cycles: by Phase;
+// exchange: (2, GROUPS, CLUSTER, OUTPUTS, SHARE), two buffers that steps use in turn, since a fast
+// block may be a step ahead of a slow one; arrived: (CLUSTER,), zeros.
+// launches.py gives the sizes that are not computed here.
 
-#define INPUTS 784
-#define OUTPUTS 10
-#define BATCH 256
-#define THREADS 256
-#define GROUPS ((HIDDEN + UNITS - 1) / UNITS)     // clusters
-#define SHARE (BATCH / CLUSTER)                   // images of a block in 2 to 4
-#define LANES (FEATURES <= 64 ? 16 : 32)          // that fetch one image, four features each
-#define PITCH (FEATURES + 4)                      // so eight rows start in eight groups of four banks
-#define TILES (UNITS / 8 * (FEATURES / 8))        // of 8 x 8 weights
-#define SPLIT min(THREADS / TILES, 8)             // threads that share a piece of the gradient
-#define LOGITS ((SHARE * OUTPUTS + THREADS - 1) / THREADS)  // of a thread
-#define CHUNKS 4                                  // in which the images come
-#define CHUNK (BATCH / CHUNKS)
-
-#ifdef PROFILE  // clock cycles by phase, as block 0 sees them
-#define PROFILE_ARGUMENT , long long* profile
-#define MARK(phase)                        \
-    if (t == 0 && blockIdx.x == 0) {       \
-        const long long now = clock64();   \
-        profile[phase] += now - last;      \
-        last = now;                        \
-    }
-#else
-#define PROFILE_ARGUMENT
-#define MARK(phase)
-#endif
+constexpr int SHARE = BATCH / CLUSTER;              // images of a block in steps 2 to 4
+constexpr int LOGITS = (SHARE * OUTPUTS + THREADS - 1) / THREADS;  // of a thread
+constexpr int PITCH = FEATURES + 4;                 // floats from row to row, for the sake of banks
+constexpr int FETCHERS = FEATURES <= 64 ? 16 : 32;  // threads that fetch an image, 4 features each
+constexpr int CHUNKS = 4, CHUNK = BATCH / CHUNKS;   // in which the images come; images of one
+constexpr int TILES = UNITS / 8 * (FEATURES / 8);   // of 8 x 8 weights
+constexpr int SPLIT = THREADS / TILES < 8 ? THREADS / TILES : 8;  // threads that share a tile
 
 struct Shared {
-    float x[BATCH][PITCH];              // this block's inputs of the batch
+    float x[BATCH][PITCH];              // this block's features of the batch
     float w[UNITS][PITCH];              // its weights
     float partial[UNITS][BATCH + 16];   // its part of the hidden layer
     float grad_hidden[BATCH][UNITS];
     float wo[OUTPUTS][UNITS + 4];
-    float grad[SHARE][12];
+    float grad[SHARE][12];              // of the logits
     float y[UNITS + 1][SHARE + 1];      // the hidden layer, complete, and a row of ones
-    float positive[UNITS][SHARE + 1];
-    float grad_output[OUTPUTS][UNITS + 1];  // weights and, in the last column, bias
+    float open[UNITS][SHARE + 1];       // 1 where the ReLU lets the gradient pass, otherwise 0
+    float grad_output[OUTPUTS][UNITS + 1];  // of wo and, in the last column, of bo
     float bias_sums[THREADS / UNITS][UNITS];
     float loss[SHARE * OUTPUTS];
     float bh[UNITS];
     float bo[OUTPUTS];
 };
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH);
+
+enum class Phase {
+    waiting_for_images, hidden_partial, first_cluster_barrier, sum_over_cluster, partial_logits,
+    waiting_for_clusters, loss_and_gradient, send_gradient, second_cluster_barrier, update_small,
+    weight_gradient, update_weights
+};
+
+struct Clock {
+    long long* cycles;  // by phase
+    long long last;
+};
+
+// Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
+INLINE void mark(Clock& clock, Phase phase) {
+    if (!PROFILE || threadIdx.x || blockIdx.x) return;
+    const long long now = clock64();
+    clock.cycles[(int)phase] += now - clock.last;
+    clock.last = now;
+}
 
 __device__ float dot(float4 a, float4 b, float sum) {
     return fmaf(a.x, b.x, fmaf(a.y, b.y, fmaf(a.z, b.z, fmaf(a.w, b.w, sum))));
 }
 
-// Starts to bring one chunk of a batch into shared memory, behind the threads' backs.
+__device__ void add(float4& sum, float factor, float4 a) {
+    sum.x += factor * a.x; sum.y += factor * a.y; sum.z += factor * a.z; sum.w += factor * a.w;
+}
+
+template <bool IN>
+INLINE void move(float& here, float* there, bool exists) {
+    if (IN) here = exists ? *there : 0;
+    else if (exists) *there = here;
+}
+
+// Brings the block's parameters in, or back. Those beyond the last are 0, and stay 0. What several
+// blocks have, the first of them brings back.
+template <bool IN>
+INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* bo, int h0, int f0) {
+    const int t = threadIdx.x;
+    for (int i = t; i < UNITS * FEATURES; i += THREADS) {
+        const int h = h0 + i / FEATURES, f = f0 + i % FEATURES;
+        move<IN>(s.w[i / FEATURES][i % FEATURES], &wh[h * INPUTS + f], h < HIDDEN && f < INPUTS);
+    }
+    if (!IN && f0 > 0) return;
+    for (int i = t; i < OUTPUTS * UNITS; i += THREADS) {
+        const int o = i / UNITS, h = h0 + i % UNITS;
+        move<IN>(s.wo[o][i % UNITS], &wo[o * HIDDEN + h], h < HIDDEN);
+    }
+    if (t < UNITS) move<IN>(s.bh[t], &bh[h0 + t], h0 + t < HIDDEN);
+    if (t < OUTPUTS) move<IN>(s.bo[t], &bo[t], IN || h0 == 0);
+}
+
+// Starts to bring one chunk of a batch into shared memory, while the threads go on.
 __device__ void fetch(Shared& s, const float* batch, int chunk, int first_feature) {
-    const int f = threadIdx.x % LANES * 4;
+    const int f = threadIdx.x % FETCHERS * 4;
     if (f >= FEATURES || first_feature + f >= INPUTS) return;
-    #pragma unroll
-    for (int i = threadIdx.x / LANES; i < CHUNK; i += THREADS / LANES) {
+    UNROLL for (int i = threadIdx.x / FETCHERS; i < CHUNK; i += THREADS / FETCHERS) {
         const int n = chunk * CHUNK + i;
         copy4_async(&s.x[n][f], batch + n * INPUTS + first_feature + f);
+    }
+}
+
+// 1. A warp takes a quarter of the units and half of the images, a thread 4 images.
+INLINE void hidden_partial(Shared& s) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int h0 = warp % 4 * (UNITS / 4), n0 = warp / 4 * (BATCH / 2) + lane;
+    float partial[UNITS / 4][4] = {};
+    float4 x[2][4], w[2][UNITS / 4];  // these features and, on their way, the next four
+    auto read = [&](int f, int to) {
+        UNROLL for (int j = 0; j < 4; j++) x[to][j] = *(float4*)&s.x[n0 + 32 * j][f];
+        UNROLL for (int h = 0; h < UNITS / 4; h++) w[to][h] = *(float4*)&s.w[h0 + h][f];
+    };
+    read(0, 0);
+    #pragma unroll 2
+    for (int q = 0; q < FEATURES / 4; q++) {
+        read(min(4 * q + 4, FEATURES - 4), (q + 1) % 2);
+        UNROLL for (int h = 0; h < UNITS / 4; h++)
+            UNROLL for (int j = 0; j < 4; j++)
+                partial[h][j] = dot(w[q % 2][h], x[q % 2][j], partial[h][j]);
+    }
+    UNROLL for (int h = 0; h < UNITS / 4; h++)
+        UNROLL for (int j = 0; j < 4; j++) s.partial[h0 + h][n0 + 32 * j] = partial[h][j];
+}
+
+// 2. The hidden layer for this block's share of the images; a thread takes a unit of 4 images.
+INLINE void sum_over_cluster(Shared& s, int rank) {
+    for (int i = threadIdx.x; i < UNITS * SHARE / 4; i += THREADS) {
+        const int h = i / (SHARE / 4), n = i % (SHARE / 4) * 4;
+        float4 partial[CLUSTER];
+        UNROLL for (int r = 0; r < CLUSTER; r++)
+            partial[r] = load4(remote(&s.partial[h][rank * SHARE + n], (rank + r) % CLUSTER));
+        const float b = s.bh[h];
+        float4 four = {b, b, b, b};
+        UNROLL for (int r = 0; r < CLUSTER; r++) add(four, 1, partial[r]);
+        const float z[4] = {four.x, four.y, four.z, four.w};
+        UNROLL for (int j = 0; j < 4; j++) {
+            s.y[h][n + j] = z[j] < 0 ? 0 : z[j];  // NaN stays NaN
+            s.open[h][n + j] = z[j] < 0 ? 0 : 1;
+        }
+    }
+}
+
+// 3. A thread's partial logits, which it hands to the other clusters, if there are any.
+INLINE void partial_logits(const Shared& s, float* exchange, int group, float (&logits)[LOGITS]) {
+    UNROLL for (int j = 0; j < LOGITS; j++) {
+        const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
+        if (i >= SHARE * OUTPUTS) break;
+        logits[j] = 0;
+        UNROLL for (int h = 0; h < UNITS; h++) logits[j] += s.wo[o][h] * s.y[h][n];
+        if (GROUPS > 1) __stcg(&exchange[group * BATCH * OUTPUTS + i], logits[j]);
     }
 }
 
@@ -80,272 +164,183 @@ __device__ void wait_for_all(unsigned* arrived, unsigned expected) {
     __syncthreads();
 }
 
+// 4. The loss and its gradient with respect to a thread's logits, now complete.
+INLINE void loss_and_gradient(
+    Shared& s, const float* exchange, const float (&logits)[LOGITS], const int (&labels)[LOGITS]) {
+    UNROLL for (int j = 0; j < LOGITS; j++) {
+        const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
+        if (i >= SHARE * OUTPUTS) break;
+        float partial[GROUPS] = {logits[j]}, logit = s.bo[o];
+        UNROLL for (int g = 0; g < GROUPS; g++)
+            if (GROUPS > 1) partial[g] = __ldcg(&exchange[g * BATCH * OUTPUTS + i]);
+        UNROLL for (int g = 0; g < GROUPS; g++) logit += partial[g];
+        const Outcome one = outcome(logit, labels[j], o, BATCH);
+        s.grad[n][o] = one.gradient;
+        s.loss[i] = one.loss;
+    }
+}
+
+// The hidden layer's gradient, to the whole cluster; a thread takes 4 units of an image.
+INLINE void send_gradient(Shared& s, int rank) {
+    for (int i = threadIdx.x; i < SHARE * (UNITS / 4); i += THREADS) {
+        const int n = i / (UNITS / 4), h = i % (UNITS / 4) * 4;
+        float4 grad = {0, 0, 0, 0};
+        UNROLL for (int o = 0; o < OUTPUTS; o++) add(grad, s.grad[n][o], *(float4*)&s.wo[o][h]);
+        grad.x *= s.open[h][n]; grad.y *= s.open[h + 1][n];
+        grad.z *= s.open[h + 2][n]; grad.w *= s.open[h + 3][n];
+        UNROLL for (int r = 0; r < CLUSTER; r++)
+            store4(remote(&s.grad_hidden[rank * SHARE + n][h], (rank + r) % CLUSTER), grad);
+    }
+}
+
+// The gradient of the output weights and biases, and the loss, of this block's share.
+INLINE void sum_over_share(Shared& s, float* loss) {
+    for (int i = threadIdx.x; i < OUTPUTS * (UNITS + 1); i += THREADS) {
+        const int o = i / (UNITS + 1), h = i % (UNITS + 1);
+        float gradient = 0;
+        UNROLL for (int n = 0; n < SHARE; n++) gradient += s.grad[n][o] * s.y[h][n];
+        s.grad_output[o][h] = gradient;
+    }
+    const int lane = threadIdx.x - (THREADS - 32);  // of the last warp
+    if (lane < 0 || !loss) return;
+    float total = 0;
+    for (int i = lane; i < SHARE * OUTPUTS; i += 32) total += s.loss[i];
+    total = warp_sum(total);
+    if (lane == 0) *loss = total / (BATCH * OUTPUTS);
+}
+
+// 5. The last warp updates a part of the output layer in all blocks; for the hidden biases, each
+// thread sums some images.
+INLINE void update_small(Shared& s, int rank, float learning_rate) {
+    const int t = threadIdx.x, lane = t - (THREADS - 32);
+    if (lane >= 0) {
+        const int all = OUTPUTS * (UNITS + 1), each = (all + CLUSTER - 1) / CLUSTER;
+        for (int i = rank * each + lane; i < min((rank + 1) * each, all); i += 32) {
+            const int o = i / (UNITS + 1), h = i % (UNITS + 1);
+            float partial[CLUSTER], gradient = 0;
+            UNROLL for (int r = 0; r < CLUSTER; r++)
+                partial[r] = load(remote(&s.grad_output[o][h], (rank + r) % CLUSTER));
+            UNROLL for (int r = 0; r < CLUSTER; r++) gradient += partial[r];
+            const float* parameter = h < UNITS ? &s.wo[o][h] : &s.bo[o];
+            const float value = *parameter - learning_rate * gradient;
+            UNROLL for (int r = 0; r < CLUSTER; r++) store(remote(parameter, r), value);
+        }
+    }
+    if (t < THREADS / UNITS * UNITS) {
+        float gradient = 0;
+        #pragma unroll 8
+        for (int n = t / UNITS; n < BATCH; n += THREADS / UNITS)
+            gradient += s.grad_hidden[n][t % UNITS];
+        s.bias_sums[t / UNITS][t % UNITS] = gradient;
+    }
+}
+
+// 6. A thread takes 8 x 8 weights; SPLIT threads share them, by images. Each chunk of images makes
+// room for that of the next batch, if there is one. In the end the hidden biases follow.
+INLINE void update_weights(
+    Shared& s, const float* next, int first_feature, float learning_rate, Clock& clock) {
+    const int t = threadIdx.x, member = t / TILES;  // of those that share the weights
+    const int f0 = t % (FEATURES / 8) * 4, f1 = f0 + FEATURES / 2;
+    const int h0 = t / (FEATURES / 8) % (UNITS / 8) * 4, h1 = h0 + UNITS / 2;
+    float gradient[8][8] = {};
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+        if (member < SPLIT) {
+            const int end = (chunk + 1) * CHUNK;
+            float4 now[4], then[4];  // of the hidden layer's gradient and of the image, two each
+            auto read = [&](int n, float4* to) {
+                const float *grad = s.grad_hidden[n], *x = s.x[n];
+                const float* from[4] = {&grad[h0], &grad[h1], &x[f0], &x[f1]};
+                UNROLL for (int k = 0; k < 4; k++) to[k] = *(float4*)from[k];
+            };
+            read(chunk * CHUNK + member, now);
+            #pragma unroll 2
+            for (int n = chunk * CHUNK + member; n < end; n += SPLIT) {
+                read(min(n + SPLIT, end - 1), then);
+                const float* grad_hidden = (float*)now;
+                const float* x = (float*)(now + 2);
+                UNROLL for (int h = 0; h < 8; h++)
+                    UNROLL for (int f = 0; f < 8; f++) gradient[h][f] += grad_hidden[h] * x[f];
+                UNROLL for (int k = 0; k < 4; k++) now[k] = then[k];
+            }
+        }
+        __syncthreads();  // all are done with this chunk
+        if (next) fetch(s, next, chunk, first_feature);
+    }
+    mark(clock, Phase::weight_gradient);
+    for (int turn = 0; turn < SPLIT; turn++) {  // always in the same order
+        if (member == turn)
+            UNROLL for (int h = 0; h < 8; h++) {
+                float* w = s.w[h < 4 ? h0 + h : h1 + h - 4];
+                const float4* row = (float4*)gradient[h];
+                add(*(float4*)&w[f0], -learning_rate, row[0]);
+                add(*(float4*)&w[f1], -learning_rate, row[1]);
+            }
+        __syncthreads();
+    }
+    if (t < UNITS) {
+        float gradient = 0;
+        UNROLL for (int k = 0; k < THREADS / UNITS; k++) gradient += s.bias_sums[k][t];
+        s.bh[t] -= learning_rate * gradient;
+    }
+}
+
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,
-      float* losses, float* partial_logits, unsigned* arrived, int steps,
-      float learning_rate PROFILE_ARGUMENT) {
+      float* losses, float* exchange, unsigned* arrived, int steps, float learning_rate,
+      long long* cycles) {
     extern __shared__ float4 memory[];
     Shared& s = *(Shared*)memory;
-    const int t = threadIdx.x, warp = t / 32, lane = t % 32;
-    const int rank = cluster_rank(), group = blockIdx.x / CLUSTER;
-    const int first_feature = rank * FEATURES, first_unit = group * UNITS;
-
-    // Parameters come in; units and features beyond the last are 0, and stay 0.
-    for (int i = t; i < UNITS * FEATURES; i += THREADS) {
-        const int h = first_unit + i / FEATURES, f = first_feature + i % FEATURES;
-        s.w[i / FEATURES][i % FEATURES] = h < HIDDEN && f < INPUTS ? wh[h * INPUTS + f] : 0;
-    }
-    for (int i = t; i < OUTPUTS * UNITS; i += THREADS) {
-        const int h = first_unit + i % UNITS;
-        s.wo[i / UNITS][i % UNITS] = h < HIDDEN ? wo[i / UNITS * HIDDEN + h] : 0;
-    }
-    if (t < UNITS) s.bh[t] = first_unit + t < HIDDEN ? bh[first_unit + t] : 0;
-    if (t < OUTPUTS) s.bo[t] = bo[t];
-    if (t < SHARE) s.y[UNITS][t] = 1;
+    const int t = threadIdx.x, rank = cluster_rank(), group = blockIdx.x / CLUSTER;
+    const int first_unit = group * UNITS, first_feature = rank * FEATURES;
+    move_parameters<true>(s, wh, bh, wo, bo, first_unit, first_feature);
     for (int i = t; i < BATCH * PITCH; i += THREADS) (&s.x[0][0])[i] = 0;
+    if (t < SHARE) s.y[UNITS][t] = 1;
     __syncthreads();
     for (int chunk = 0; chunk < CHUNKS; chunk++) fetch(s, images, chunk, first_feature);
 
-#ifdef PROFILE
-    long long last = clock64();
-#endif
+    Clock clock = {cycles, PROFILE ? clock64() : 0};
     for (int step = 0; step < steps; step++) {
-        const float* next = images + (size_t)(step + 1) * BATCH * INPUTS;
-        // Long before it is used: the labels, and in the L2 cache the next batch.
+        const bool last = step + 1 == steps;
+        const float* next = last ? nullptr : images + (size_t)(step + 1) * BATCH * INPUTS;
+        // Long before they are used: the labels and, in the L2 cache, the next batch.
         int label[LOGITS];
-        #pragma unroll
-        for (int j = 0; j < LOGITS; j++) {
-            const int n = (t + j * THREADS) % SHARE;
-            label[j] = digit(labels[step * BATCH + rank * SHARE + n]);
-        }
-        if (step + 1 < steps && step % GROUPS == group)
-            for (int f = 0; f < FEATURES; f += 32)
-                if (first_feature + f < INPUTS) prefetch(next + t * INPUTS + first_feature + f);
+        UNROLL for (int j = 0; j < LOGITS; j++)
+            label[j] = digit(labels[step * BATCH + rank * SHARE + (t + j * THREADS) % SHARE]);
+        for (int f = first_feature; f < min(first_feature + FEATURES, INPUTS); f += 32)
+            if (next && step % GROUPS == group) prefetch(next + t * INPUTS + f);
         wait_for_copies();
         __syncthreads();
-        MARK(0)
+        mark(clock, Phase::waiting_for_images);
 
-        // 1. A warp takes a quarter of the units and half of the images, a thread 4 images.
-        {
-            const int h0 = warp % 4 * (UNITS / 4), n0 = warp / 4 * (BATCH / 2) + lane;
-            float sum[UNITS / 4][4] = {};
-            float4 x[2][4], w[2][UNITS / 4];  // these features and, on their way, the next four
-            auto read = [&](int f, int to) {
-                #pragma unroll
-                for (int j = 0; j < 4; j++) x[to][j] = *(float4*)&s.x[n0 + 32 * j][f];
-                #pragma unroll
-                for (int h = 0; h < UNITS / 4; h++) w[to][h] = *(float4*)&s.w[h0 + h][f];
-            };
-            read(0, 0);
-            #pragma unroll 2
-            for (int q = 0; q < FEATURES / 4; q++) {
-                read(min(4 * q + 4, FEATURES - 4), (q + 1) % 2);
-                #pragma unroll
-                for (int h = 0; h < UNITS / 4; h++)
-                    #pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        sum[h][j] = dot(w[q % 2][h], x[q % 2][j], sum[h][j]);
-            }
-            #pragma unroll
-            for (int h = 0; h < UNITS / 4; h++)
-                #pragma unroll
-                for (int j = 0; j < 4; j++) s.partial[h0 + h][n0 + 32 * j] = sum[h][j];
-        }
-        MARK(1)
+        hidden_partial(s);
+        mark(clock, Phase::hidden_partial);
         cluster_sync();
-        MARK(2)
-
-        // 2. The hidden layer for this block's share of the images.
-        for (int i = t; i < UNITS * SHARE / 4; i += THREADS) {
-            const int h = i / (SHARE / 4), n = i % (SHARE / 4) * 4;
-            float4 part[CLUSTER];
-            #pragma unroll
-            for (int r = 0; r < CLUSTER; r++)
-                part[r] = load4(remote(&s.partial[h][rank * SHARE + n], (rank + r) % CLUSTER));
-            const float b = s.bh[h];
-            float z[4] = {b, b, b, b};
-            #pragma unroll
-            for (int r = 0; r < CLUSTER; r++) {
-                z[0] += part[r].x; z[1] += part[r].y; z[2] += part[r].z; z[3] += part[r].w;
-            }
-            #pragma unroll
-            for (int j = 0; j < 4; j++) {
-                s.y[h][n + j] = z[j] < 0 ? 0 : z[j];  // NaN stays NaN
-                s.positive[h][n + j] = z[j] < 0 ? 0 : 1;
-            }
-        }
+        mark(clock, Phase::first_cluster_barrier);
+        sum_over_cluster(s, rank);
         __syncthreads();
-        MARK(3)
+        mark(clock, Phase::sum_over_cluster);
 
-        // 3. Partial logits, in two buffers in turn: a fast block may be a step ahead of a slow one.
-        const size_t stride = CLUSTER * SHARE * OUTPUTS;
-        float* mine = partial_logits + step % 2 * GROUPS * stride + rank * SHARE * OUTPUTS;
         float logits[LOGITS];
-        #pragma unroll
-        for (int j = 0; j < LOGITS; j++) {
-            const int i = t + j * THREADS, n = i % SHARE, o = i / SHARE;
-            if (i >= SHARE * OUTPUTS) break;
-            float sum = 0;
-            #pragma unroll
-            for (int h = 0; h < UNITS; h++) sum += s.wo[o][h] * s.y[h][n];
-            logits[j] = sum;
-            if (GROUPS > 1) __stcg(&mine[group * stride + i], sum);
-        }
-        MARK(4)
+        float* buffer = exchange + (step % 2 * GROUPS * CLUSTER + rank) * SHARE * OUTPUTS;
+        partial_logits(s, buffer, group, logits);
+        mark(clock, Phase::partial_logits);
         if (GROUPS > 1) wait_for_all(&arrived[rank], GROUPS * (step + 1));
-        MARK(5)
-
-        // 4. Probabilities, loss, gradient.
-        #pragma unroll
-        for (int j = 0; j < LOGITS; j++) {
-            const int i = t + j * THREADS, n = i % SHARE, o = i / SHARE;
-            if (i >= SHARE * OUTPUTS) break;
-            float z = s.bo[o];
-            if (GROUPS > 1) {
-                float part[GROUPS];
-                #pragma unroll
-                for (int g = 0; g < GROUPS; g++) part[g] = __ldcg(&mine[g * stride + i]);
-                #pragma unroll
-                for (int g = 0; g < GROUPS; g++) z += part[g];
-            } else {
-                z += logits[j];
-            }
-            const bool target = label[j] == o;
-            const float p = 1 / (1 + expf(-z));
-            const bool known = label[j] >= 0;  // else left out, and the loss says so
-            s.grad[n][o] = known ? (p - target) / BATCH : 0;
-            s.loss[i] = known ? -logf((target ? p : 1 - p) + 1e-8f) : nanf("");
-        }
+        mark(clock, Phase::waiting_for_clusters);
+        loss_and_gradient(s, buffer, logits, label);
         __syncthreads();
-        MARK(6)
-        for (int i = t; i < SHARE * (UNITS / 4); i += THREADS) {
-            const int n = i / (UNITS / 4), h = i % (UNITS / 4) * 4;
-            float4 sum = {0, 0, 0, 0};
-            #pragma unroll
-            for (int o = 0; o < OUTPUTS; o++) {
-                const float g = s.grad[n][o];
-                const float4 w = *(float4*)&s.wo[o][h];
-                sum.x += g * w.x; sum.y += g * w.y; sum.z += g * w.z; sum.w += g * w.w;
-            }
-            sum.x *= s.positive[h][n]; sum.y *= s.positive[h + 1][n];
-            sum.z *= s.positive[h + 2][n]; sum.w *= s.positive[h + 3][n];
-            #pragma unroll
-            for (int r = 0; r < CLUSTER; r++)
-                store4(remote(&s.grad_hidden[rank * SHARE + n][h], (rank + r) % CLUSTER), sum);
-        }
-        for (int i = t; i < OUTPUTS * (UNITS + 1); i += THREADS) {
-            const int o = i / (UNITS + 1), h = i % (UNITS + 1);
-            float sum = 0;
-            #pragma unroll
-            for (int n = 0; n < SHARE; n++) sum += s.grad[n][o] * s.y[h][n];
-            s.grad_output[o][h] = sum;
-        }
-        if (group == 0 && warp == THREADS / 32 - 1) {
-            float sum = 0;
-            for (int i = lane; i < SHARE * OUTPUTS; i += 32) sum += s.loss[i];
-            for (int d = 16; d; d /= 2) sum += __shfl_down_sync(~0u, sum, d);
-            if (lane == 0) losses[step * CLUSTER + rank] = sum / (BATCH * OUTPUTS);
-        }
-        MARK(7)
+        mark(clock, Phase::loss_and_gradient);
+
+        send_gradient(s, rank);
+        sum_over_share(s, group == 0 ? &losses[step * CLUSTER + rank] : nullptr);
+        mark(clock, Phase::send_gradient);
         cluster_sync();
-        MARK(8)
-
-        // The small parameters: a block sums a part of their gradients, and tells the others.
-        if (warp == THREADS / 32 - 1) {
-            const int all = OUTPUTS * (UNITS + 1), each = (all + CLUSTER - 1) / CLUSTER;
-            for (int i = rank * each + lane; i < min((rank + 1) * each, all); i += 32) {
-                const int o = i / (UNITS + 1), h = i % (UNITS + 1);
-                float part[CLUSTER], sum = 0;
-                #pragma unroll
-                for (int r = 0; r < CLUSTER; r++)
-                    part[r] = load(remote(&s.grad_output[o][h], (rank + r) % CLUSTER));
-                #pragma unroll
-                for (int r = 0; r < CLUSTER; r++) sum += part[r];
-                const float* parameter = h < UNITS ? &s.wo[o][h] : &s.bo[o];
-                const float value = *parameter - learning_rate * sum;
-                #pragma unroll
-                for (int r = 0; r < CLUSTER; r++) store(remote(parameter, r), value);
-            }
-        }
-        if (t < THREADS / UNITS * UNITS) {
-            float sum = 0;
-            #pragma unroll 8
-            for (int n = t / UNITS; n < BATCH; n += THREADS / UNITS)
-                sum += s.grad_hidden[n][t % UNITS];
-            s.bias_sums[t / UNITS][t % UNITS] = sum;
-        }
-        MARK(9)
-
-        // 5. A thread takes 8 x 8 weights; SPLIT threads share them, by images.
-        {
-            const int f0 = t % (FEATURES / 8) * 4, f1 = f0 + FEATURES / 2;
-            const int h0 = t / (FEATURES / 8) % (UNITS / 8) * 4, h1 = h0 + UNITS / 2;
-            const int part = t / TILES;
-            float sum[8][8] = {};
-            for (int chunk = 0; chunk < CHUNKS; chunk++) {
-                if (part < SPLIT) {
-                    const int end = (chunk + 1) * CHUNK;
-                    float4 now[4], then[4];  // of the gradient and of the image, two each
-                    auto read = [&](int n, float4* to) {
-                        to[0] = *(float4*)&s.grad_hidden[n][h0];
-                        to[1] = *(float4*)&s.grad_hidden[n][h1];
-                        to[2] = *(float4*)&s.x[n][f0];
-                        to[3] = *(float4*)&s.x[n][f1];
-                    };
-                    read(chunk * CHUNK + part, now);
-                    #pragma unroll 2
-                    for (int n = chunk * CHUNK + part; n < end; n += SPLIT) {
-                        read(min(n + SPLIT, end - 1), then);
-                        const float* g = (float*)now;
-                        const float* x = (float*)(now + 2);
-                        #pragma unroll
-                        for (int a = 0; a < 8; a++)
-                            #pragma unroll
-                            for (int b = 0; b < 8; b++) sum[a][b] += g[a] * x[b];
-                        #pragma unroll
-                        for (int k = 0; k < 4; k++) now[k] = then[k];
-                    }
-                }
-                __syncthreads();  // all are done with this chunk: the next batch's may come
-                if (step + 1 < steps) fetch(s, next, chunk, first_feature);
-            }
-            MARK(10)
-            for (int turn = 0; turn < SPLIT; turn++) {  // always in the same order
-                if (part == turn)
-                    #pragma unroll
-                    for (int a = 0; a < 8; a++)
-                        #pragma unroll
-                        for (int half = 0; half < 2; half++) {
-                            float4* w = (float4*)&s.w[a < 4 ? h0 + a : h1 + a - 4][half ? f1 : f0];
-                            const float* g = &sum[a][4 * half];
-                            float4 v = *w;
-                            v.x -= learning_rate * g[0]; v.y -= learning_rate * g[1];
-                            v.z -= learning_rate * g[2]; v.w -= learning_rate * g[3];
-                            *w = v;
-                        }
-                __syncthreads();
-            }
-            if (t < UNITS) {
-                float sum = 0;
-                #pragma unroll
-                for (int p = 0; p < THREADS / UNITS; p++) sum += s.bias_sums[p][t];
-                s.bh[t] -= learning_rate * sum;
-            }
-        }
-        MARK(11)
+        mark(clock, Phase::second_cluster_barrier);
+        update_small(s, rank, learning_rate);
+        mark(clock, Phase::update_small);
+        update_weights(s, next, first_feature, learning_rate, clock);
+        mark(clock, Phase::update_weights);
     }
 
     cluster_sync();  // the last updates have arrived, and nobody reads this block's memory any more
-    for (int i = t; i < UNITS * FEATURES; i += THREADS) {
-        const int h = first_unit + i / FEATURES, f = first_feature + i % FEATURES;
-        if (h < HIDDEN && f < INPUTS) wh[h * INPUTS + f] = s.w[i / FEATURES][i % FEATURES];
-    }
-    if (rank == 0) {
-        for (int i = t; i < OUTPUTS * UNITS; i += THREADS) {
-            const int h = first_unit + i % UNITS;
-            if (h < HIDDEN) wo[i / UNITS * HIDDEN + h] = s.wo[i / UNITS][i % UNITS];
-        }
-        if (t < UNITS && first_unit + t < HIDDEN) bh[first_unit + t] = s.bh[t];
-        if (group == 0 && t < OUTPUTS) bo[t] = s.bo[t];
-    }
+    move_parameters<false>(s, wh, bh, wo, bo, first_unit, first_feature);
 }

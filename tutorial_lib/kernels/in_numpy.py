@@ -1,16 +1,21 @@
-"""What the hand-written CUDA kernels of the fast networks compute, in NumPy."""
+"""What the hand-written CUDA kernels of the fast networks compute, in NumPy.
+
+Arguments and results are those of `tutorial_lib.kernels.cuda`, function by function.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.floating]
+from tutorial_lib.kernels.launches import BATCH, OUTPUTS
+
+Array = np.ndarray  # also on a GPU
 
 
-def loss_and_gradient(
-    logits: np.ndarray, labels: np.ndarray, gradient: np.ndarray, loss: np.ndarray
-) -> None:
-    """Write the batch's mean loss and its gradient for `train`, (p - t)/n, of logits (n, 10).
+def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
+    """Write the batch's mean loss (1,) and its gradient (p - t)/n, (n, 10), of logits (n, 10).
 
-    An image whose label is none of the ten has no gradient, and its loss is NaN.
+    An image whose label, of (n,), is none of the ten has no gradient, and its loss is NaN.
     """
     with np.errstate(over="ignore"):  # a very negative logit: 1 / (1 + inf) is 0, as it should be
         p = 1 / (1 + np.exp(-logits))
@@ -22,44 +27,58 @@ def loss_and_gradient(
 
 
 def output_layer(
-    before_relu: np.ndarray, wo: np.ndarray, bo: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, Sums]:
+    before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
+) -> tuple[Array, tuple[Array, Array]]:
     """From the hidden layer before its ReLU, (n, H), to the gradient there, (n, H).
 
-    Returns it with what `update_small` needs: the gradients of `wo`, of the hidden bias, of `bo`,
-    and the loss.
+    Takes the output layer's parameters, (10, H) and (10,), and labels (n,). Returns the gradient
+    with the sums for `update_small`: of a number of groups of images, on a GPU those of the
+    clusters, the gradients of the output weights and hidden biases, (groups, 11, H), and of the
+    output biases and the loss, (groups, 11). Here, all images are one group.
     """
-    y = np.maximum(before_relu, 0)
-    grad, loss = np.empty((len(y), len(wo)), y.dtype), np.empty((), y.dtype)
-    loss_and_gradient(y @ wo.T + bo, labels, grad, loss)
-    grad_hidden = np.where(before_relu < 0, 0, grad @ wo)
-    return grad_hidden, (grad.T @ y, grad_hidden.sum(axis=0), grad.sum(axis=0), loss)
+    y = np.maximum(before_relu, 0)  # (n, H)
+    grad, loss = np.empty((len(y), OUTPUTS), y.dtype), np.empty(1, y.dtype)
+    loss_and_gradient(y @ weights_output.T + bias_output, labels, grad, loss)
+    grad_hidden = np.where(before_relu < 0, 0, grad @ weights_output)
+    sums = np.vstack([grad.T @ y, grad_hidden.sum(axis=0)])  # (11, H)
+    small_sums = np.concatenate([grad.sum(axis=0), loss])  # (11,)
+    return grad_hidden, (sums[None], small_sums[None])
 
 
 def update_small(
-    sums: Sums,
-    wo: np.ndarray,
-    bh: np.ndarray,
-    bo: np.ndarray,
-    loss: np.ndarray,
+    sums: tuple[Array, Array],
+    weights_output: Array,
+    bias_hidden: Array,
+    bias_output: Array,
+    loss: Array,
     learning_rate: float,
 ) -> None:
-    """A step of gradient descent for the small parameters; writes the loss of the batch."""
-    for parameter, gradient in zip((wo, bh, bo), sums):
-        parameter -= parameter.dtype.type(learning_rate) * gradient
-    loss[...] = sums[-1]
+    """A step of gradient descent for the small parameters (10, H), (H,), (10,), by such sums.
+
+    The batch's loss is written into `loss` (1,).
+    """
+    layer, small = (groups.sum(axis=0) for groups in sums)  # (11, H) and (11,)
+    rate = layer.dtype.type(learning_rate)
+    weights_output -= rate * layer[:OUTPUTS]
+    bias_hidden -= rate * layer[OUTPUTS]
+    bias_output -= rate * small[:OUTPUTS]
+    loss[...] = small[OUTPUTS]
 
 
 def train_epoch(
-    images: np.ndarray, labels: np.ndarray, parameters: tuple[np.ndarray, ...], learning_rate: float
-) -> np.ndarray:
-    """Train over all full batches of 256 images, in place; returns their losses, (steps,)."""
-    wh, bh, wo, bo = parameters
-    losses = np.empty(len(images) // 256, images.dtype)
+    images: Array, labels: Array, parameters: Sequence[Array], learning_rate: float
+) -> Array:
+    """Train over all full batches of 256 images (N, 784), in place; returns the losses, (steps,).
+
+    `parameters` are the weights and biases of the hidden, then of the output layer.
+    """
+    weights_hidden, bias_hidden, weights_output, bias_output = parameters
+    losses = np.empty(len(images) // BATCH, images.dtype)
     for step in range(len(losses)):
-        batch = slice(256 * step, 256 * (step + 1))
-        x = images[batch]
-        grad_hidden, sums = output_layer(x @ wh.T + bh, wo, bo, labels[batch])
-        update_small(sums, wo, bh, bo, losses[step : step + 1], learning_rate)
-        wh -= wh.dtype.type(learning_rate) * (grad_hidden.T @ x)
+        batch = slice(BATCH * step, BATCH * (step + 1))
+        x, loss = images[batch], losses[step : step + 1]
+        before_relu = x @ weights_hidden.T + bias_hidden  # (256, H)
+        grad_hidden, sums = output_layer(before_relu, weights_output, bias_output, labels[batch])
+        update_small(sums, weights_output, bias_hidden, bias_output, loss, learning_rate)
+        weights_hidden -= images.dtype.type(learning_rate) * (grad_hidden.T @ x)
     return losses

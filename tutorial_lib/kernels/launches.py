@@ -1,12 +1,13 @@
-"""How the large kernels are launched: grids, memory and clusters, and so what they need of a GPU.
+"""How the kernels are launched: grids, memory and clusters, and so what they need of a GPU.
 
-Only numbers: `tutorial_lib.kernels.cuda` launches by them, `tutorial_lib.kernels.needs` compares
-them with a GPU.
+Only numbers, and each of them only here: `tutorial_lib.kernels.cuda` compiles and launches the
+kernels with them, `tutorial_lib.kernels.needs` compares them with a GPU.
 """
 
 from dataclasses import dataclass
 
-BATCH = 256  # of epoch.cu
+INPUTS, OUTPUTS = 784, 10
+BATCH = 256  # images of a step in epoch.cu, and threads of a block
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
 
 
@@ -16,13 +17,11 @@ class Launch:
 
     kernel: str
     threads: int  # of a block
-    cluster: int  # blocks of a cluster
     clusters: int  # in all
-    at_once: int  # clusters that must run at the same time, because they wait for one another
-    dynamic: int  # bytes of shared memory that a block gets at its launch
-    static: int = 0  # bytes of shared memory that the kernel's code declares
-    constants: tuple[tuple[str, int], ...] = ()  # that it is compiled with
-    capability: tuple[int, int] = (9, 0)  # the first GPUs with clusters are Hopper's
+    cluster: int = 1  # blocks of a cluster
+    shared: int = 0  # bytes of shared memory that a block gets at its launch
+    cooperative: bool = False  # whether the clusters wait for one another, so that all must run
+    sizes: tuple[tuple[str, int], ...] = ()  # further constants of the kernel
 
     @property
     def blocks(self) -> int:
@@ -30,27 +29,40 @@ class Launch:
         return self.clusters * self.cluster
 
     @property
-    def shared(self) -> int:
-        """All bytes of shared memory that a block takes."""
-        return self.static + self.dynamic
+    def at_once(self) -> int:
+        """How many clusters must run at the same time."""
+        return self.clusters if self.cooperative else 1
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The names in capitals that the kernel is compiled with."""
+        block = {"THREADS": self.threads, "CLUSTER": self.cluster, "SHARED_BYTES": self.shared}
+        return {"INPUTS": INPUTS, "OUTPUTS": OUTPUTS, **block, **dict(self.sizes)}
+
+
+LOSS_AND_GRADIENT = Launch("loss_and_gradient", threads=1024, clusters=1)
 
 
 def output_layer(hidden: int, n: int = BATCH) -> Launch:
     """The launch of output_layer.cu for n images and that many hidden units."""
     slice_ = -(-hidden // (32 * CLUSTER)) * 32  # hidden units of a block
-    dynamic = 4 * (10 + IMAGES) * (slice_ + 2)
-    static = 4 * (8 + 1 + 1) * 10 * IMAGES + 16 * 3 * IMAGES
-    return Launch("output_layer", 512, CLUSTER, -(-n // IMAGES), 1, dynamic, static)
+    floats = (OUTPUTS + IMAGES) * (slice_ + 2) + (8 + 2) * OUTPUTS * IMAGES + 12 * IMAGES
+    sizes = ("IMAGES", IMAGES), ("SLICE", slice_)
+    return Launch("output_layer", 512, -(-n // IMAGES), CLUSTER, 4 * floats, sizes=sizes)
 
 
-def epoch(hidden: int) -> Launch:
-    """The launch of epoch.cu for that many hidden units."""
+def update_small(hidden: int) -> Launch:
+    """The launch of update_small.cu for that many hidden units."""
+    return Launch("update_small", threads=256, clusters=-(-(OUTPUTS + 1) * hidden // 256))
+
+
+def epoch(hidden: int, *, profile: bool = False) -> Launch:
+    """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles."""
     units, cluster, features = cut(hidden)
-    groups = -(-hidden // units)
-    constants = {"HIDDEN": hidden, "UNITS": units, "CLUSTER": cluster, "FEATURES": features}
-    dynamic = shared_bytes(units, cluster, features)
-    compiled_with = tuple(constants.items())
-    return Launch("epoch", 256, cluster, groups, groups, dynamic, constants=compiled_with)
+    groups, shared = -(-hidden // units), shared_bytes(units, cluster, features)
+    sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("FEATURES", features)
+    sizes += ("GROUPS", groups), ("PROFILE", int(profile))
+    return Launch("epoch", BATCH, groups, cluster, shared, cooperative=True, sizes=sizes)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:
@@ -63,9 +75,9 @@ def cut(hidden: int) -> tuple[int, int, int]:
 
 
 def shared_bytes(units: int, cluster: int, features: int) -> int:
-    """The size of `Shared` in epoch.cu."""
+    """The size of `Shared` in epoch.cu, which compiles with no other."""
     share = BATCH // cluster
     floats = (BATCH + units) * (features + 4) + units * (2 * BATCH + 16)
-    floats += (2 * units + 1) * (share + 1) + 10 * (units + 4) + share * 12
-    floats += 10 * (units + 1) + 256 // units * units + share * 10 + units + 10
+    floats += (2 * units + 1) * (share + 1) + OUTPUTS * (units + 4) + share * 12
+    floats += OUTPUTS * (units + 1) + BATCH // units * units + share * OUTPUTS + units + OUTPUTS
     return 4 * floats

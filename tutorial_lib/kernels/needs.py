@@ -1,6 +1,6 @@
 """Whether a GPU can run the large kernels: what they need, compared with what the GPU says it has.
 
-The small kernel of the loss runs on every GPU that CUDA supports, and is not spoken of here.
+The small kernels run on every GPU that CUDA supports, and are not spoken of here.
 """
 
 from bisect import bisect_right
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tutorial_lib import backend
+from tutorial_lib.backend import xp
 from tutorial_lib.kernels import cuda, launches
 from tutorial_lib.kernels.launches import Launch
 
+CAPABILITY = 9, 0  # of Hopper, the first GPUs with clusters
 # Each kernel's launch for a number of hidden units, and the network that is built on it.
 KERNELS: dict[str, tuple[Callable[[int], Launch], str]] = {
     "output_layer": (launches.output_layer, "MnistNetMerged"),
@@ -30,7 +32,12 @@ class Device:
 
 def this_device() -> Device | None:
     """The current GPU; None on the CPU backend."""
-    return None if backend.name == "cpu" else Device(*cuda.describe(), cuda.clusters_at_once)
+    if backend.name == "cpu":
+        return None
+    device = xp.cuda.Device()
+    name = xp.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
+    shared = device.attributes["MaxSharedMemoryPerBlockOptin"]
+    return Device(name, divmod(int(device.compute_capability), 10), shared, cuda.clusters_at_once)
 
 
 def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
@@ -41,7 +48,7 @@ def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
     launch = KERNELS[kernel][0](hidden)
     clusters = f"{launch.at_once} cluster{'s' * (launch.at_once > 1)}"
     return (
-        "of compute capability {}.{} or higher".format(*launch.capability),
+        "of compute capability {}.{} or higher".format(*CAPABILITY),
         f"with {-(-launch.shared // 1024)} KB of shared memory in a block",
         f"that runs {clusters} of {launch.cluster} blocks at once",
     )
@@ -57,9 +64,8 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
     if device is None:
         return ""
     launch_of, network = KERNELS[kernel]
-    launch = launch_of(hidden)
-    capability, memory, clusters = needs(kernel, hidden)
-    if device.capability < launch.capability:
+    launch, (capability, memory, clusters) = launch_of(hidden), needs(kernel, hidden)
+    if device.capability < CAPABILITY:
         need, found = capability, "is of {}.{}".format(*device.capability)
     elif device.shared < launch.shared:
         need, found = memory, f"has {device.shared // 1024} KB"

@@ -1,176 +1,151 @@
-// All of a training step that touches the output layer, in two kernels.
+// All of a training step that touches the output layer, but for the update itself.
 //
-// A cluster of CLUSTER blocks takes IMAGES images; each block takes a slice of the hidden layer,
-// and only the partial logits, IMAGES x 10 numbers, travel between the blocks.
-// before_relu, grad_hidden: (n, hidden) row-major; wo: (10, hidden) row-major.
-// partial: (clusters, 11, hidden), sums over a cluster's images: ten rows for the weights of the
-// output layer, one for the bias of the hidden layer. partial_small: (clusters, 11): the output
-// bias, the loss.
+// A cluster of CLUSTER blocks takes IMAGES images, and each of its blocks SLICE hidden units:
+//   1. partial logits in each block,
+//   2. their sum over the cluster, the loss and its gradient, in each block alike,
+//   3. the gradient back through the ReLU, and the sums over the cluster's images.
+// Only the partial logits, IMAGES x OUTPUTS numbers, travel between the blocks.
+// Letters: n image, h hidden unit, o output, r rank in the cluster, g cluster.
+// before_relu, grad_hidden: (batch, hidden) row-major; wo: (OUTPUTS, hidden), bo: (OUTPUTS,);
+// sums: (clusters, OUTPUTS + 1, hidden), gradients of the output weights and, last, hidden biases;
+// small_sums: (clusters, OUTPUTS + 1), of the output biases and, last, the loss.
 
-#define OUTPUTS 10
-#define CLUSTER 8
-#define IMAGES 16
-#define THREADS 512  // two blocks fit on a multiprocessor
-#define WARPS (THREADS / 32)
+constexpr int WARPS = THREADS / 32;
+
+struct Shared {
+    alignas(16) float grad[IMAGES][12];              // of the logits; rows of 10, padded
+    float warp_logits[WARPS / 2][IMAGES * OUTPUTS];  // partial, of two warps each
+    float logits[IMAGES * OUTPUTS];                  // partial, of this block
+    float loss[IMAGES * OUTPUTS];
+    float wo[OUTPUTS][SLICE + 2];                    // so that rows start in different banks
+    float z[IMAGES][SLICE + 2];                      // the hidden layer before its ReLU
+};
+static_assert(sizeof(Shared) == SHARED_BYTES);
 
 // NaN stays NaN, which fmaxf would hide.
-__device__ float relu(float x) { return x < 0 ? 0 : x; }
+__device__ float relu(float z) { return z < 0 ? 0 : z; }
 
-// Each lane's COUNT values become half as many, summed over the lanes that differ in bit `BIT`.
+// Starts to bring a block's units into shared memory; units and images beyond the last are 0.
+INLINE void fetch(
+    Shared& s, const float* before_relu, const float* wo, int images, int units, int hidden) {
+    for (int h = threadIdx.x; h < SLICE; h += THREADS) {
+        for (int o = 0; o < OUTPUTS; o++)
+            if (h < units) copy_async(&s.wo[o][h], &wo[o * hidden + h]);
+            else s.wo[o][h] = 0;
+        for (int n = 0; n < IMAGES; n++)
+            if (h < units && n < images)
+                copy_async(&s.z[n][h], &before_relu[(size_t)n * hidden + h]);
+            else s.z[n][h] = 0;
+    }
+}
+
+// Each lane's COUNT values become half as many, summed over the lanes that differ in bit BIT.
 template <int COUNT, int BIT>
 __device__ void fold(float* values) {
     const bool upper = threadIdx.x & BIT;
-    #pragma unroll
-    for (int k = 0; k < COUNT / 2; k++) {
+    UNROLL for (int k = 0; k < COUNT / 2; k++) {
         const float low = values[k], high = values[k + COUNT / 2];
         values[k] = (upper ? high : low) + __shfl_xor_sync(~0u, upper ? low : high, BIT);
     }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 2)
-output_layer(const float* before_relu, const float* wo, const float* bo, const long long* labels,
-             float* grad_hidden, float* partial, float* partial_small, int n, int hidden) {
-    extern __shared__ float4 memory[];
-    const int slice = (hidden + 32 * CLUSTER - 1) / (32 * CLUSTER) * 32;  // hidden units of a block
-    const int row = slice + 2;          // so that rows start in different banks
-    float* w = (float*)memory;          // [OUTPUTS][row]
-    float* z = w + OUTPUTS * row;       // [IMAGES][row]
-    __shared__ float warp_sums[WARPS / 2][IMAGES * OUTPUTS], sums[IMAGES * OUTPUTS];
-    __shared__ float4 grad4[IMAGES * 3];  // a row of 10, padded to 12
-    __shared__ float losses[IMAGES * OUTPUTS];
-    float* grad = (float*)grad4;
-
-    const int t = threadIdx.x, warp = t / 32, lane = t % 32;
-    const int rank = cluster_rank(), cluster = blockIdx.x / CLUSTER;
-    const int first_image = cluster * IMAGES, images = min(IMAGES, n - first_image);
-    const int first = rank * slice, units = max(0, min(slice, hidden - first));
-    const int label = t < images * OUTPUTS ? digit(labels[first_image + t / OUTPUTS]) : 0;
-
-    for (int h = t; h < slice; h += THREADS) {
-        const bool inside = h < units;
-        for (int o = 0; o < OUTPUTS; o++)
-            if (inside) copy_async(&w[o * row + h], &wo[o * hidden + first + h]);
-            else w[o * row + h] = 0;
-        for (int i = 0; i < IMAGES; i++)
-            if (inside && i < images)
-                copy_async(&z[i * row + h], &before_relu[(size_t)(first_image + i) * hidden + first + h]);
-            else z[i * row + h] = 0;
-    }
-    wait_for_copies();
-    __syncthreads();
-
-    // Partial logits: a lane takes four images and every 128th hidden unit.
-    {
-        const int i0 = lane / 8 * 4;
-        float sum[4 * OUTPUTS] = {};
-        for (int h = warp * 8 + lane % 8; h < slice; h += WARPS * 8) {
-            float y[4];
-            #pragma unroll
-            for (int i = 0; i < 4; i++) y[i] = relu(z[(i0 + i) * row + h]);
-            #pragma unroll
-            for (int o = 0; o < OUTPUTS; o++) {
-                const float v = w[o * row + h];
-                #pragma unroll
-                for (int i = 0; i < 4; i++) sum[i * OUTPUTS + o] += y[i] * v;
-            }
+// 1. A lane takes four images and every 128th hidden unit.
+INLINE void partial_logits(Shared& s) {
+    const int t = threadIdx.x, warp = t / 32, lane = t % 32, n0 = lane / 8 * 4;
+    float logits[4 * OUTPUTS] = {};
+    for (int h = warp * 8 + lane % 8; h < SLICE; h += WARPS * 8) {
+        float y[4];
+        UNROLL for (int n = 0; n < 4; n++) y[n] = relu(s.z[n0 + n][h]);
+        UNROLL for (int o = 0; o < OUTPUTS; o++) {
+            const float w = s.wo[o][h];
+            UNROLL for (int n = 0; n < 4; n++) logits[n * OUTPUTS + o] += y[n] * w;
         }
-        fold<40, 4>(sum);
-        fold<20, 2>(sum);
-        fold<10, 1>(sum);
-        const int base = i0 * OUTPUTS + (lane & 4 ? 20 : 0) + (lane & 2 ? 10 : 0) + (lane & 1 ? 5 : 0);
-        #pragma unroll
-        for (int k = 0; k < 5; k++)
-            if (warp >= WARPS / 2) warp_sums[warp - WARPS / 2][base + k] = sum[k];
-        __syncthreads();
-        #pragma unroll
-        for (int k = 0; k < 5; k++)
-            if (warp < WARPS / 2) warp_sums[warp][base + k] += sum[k];
     }
+    fold<40, 4>(logits);
+    fold<20, 2>(logits);
+    fold<10, 1>(logits);
+    const int first = n0 * OUTPUTS + (lane & 4 ? 20 : 0) + (lane & 2 ? 10 : 0) + (lane & 1 ? 5 : 0);
+    UNROLL for (int k = 0; k < 5; k++)
+        if (warp >= WARPS / 2) s.warp_logits[warp - WARPS / 2][first + k] = logits[k];
     __syncthreads();
-    if (t < IMAGES * OUTPUTS) {
-        float sum = 0;
-        #pragma unroll
-        for (int k = 0; k < WARPS / 2; k++) sum += warp_sums[k][t];
-        sums[t] = sum;
-    }
-    cluster_sync();
+    UNROLL for (int k = 0; k < 5; k++)
+        if (warp < WARPS / 2) s.warp_logits[warp][first + k] += logits[k];
+    __syncthreads();
+    if (t >= IMAGES * OUTPUTS) return;
+    float logit = 0;
+    UNROLL for (int k = 0; k < WARPS / 2; k++) logit += s.warp_logits[k][t];
+    s.logits[t] = logit;
+}
 
-    // The logits, the loss and its gradient, in each block of the cluster.
-    if (t < IMAGES * OUTPUTS) {
-        const int i = t / OUTPUTS, o = t % OUTPUTS;
-        float part[CLUSTER], logit = bo[o], g = 0, loss = 0;
-        #pragma unroll
-        for (int r = 0; r < CLUSTER; r++) part[r] = load(remote(&sums[t], r));
-        #pragma unroll
-        for (int r = 0; r < CLUSTER; r++) logit += part[r];
-        if (i < images) {
-            const float p = 1 / (1 + expf(-logit));
-            g = label < 0 ? 0 : (p - (label == o)) / n;
-            loss = label < 0 ? nanf("") : -logf((label == o ? p : 1 - p) + 1e-8f);
-        }
-        grad[i * 12 + o] = g;
-        losses[t] = loss;
-    }
-    cluster_sync();  // none may end while another still reads its sums
+// 2. A thread takes one logit; those of images beyond the last have no gradient and no loss.
+INLINE void loss_and_gradient(Shared& s, const float* bo, int label, int images, int batch) {
+    const int t = threadIdx.x, n = t / OUTPUTS, o = t % OUTPUTS;
+    if (t >= IMAGES * OUTPUTS) return;
+    float partial[CLUSTER], logit = bo[o];
+    UNROLL for (int r = 0; r < CLUSTER; r++) partial[r] = load(remote(&s.logits[t], r));
+    UNROLL for (int r = 0; r < CLUSTER; r++) logit += partial[r];
+    const Outcome one = n < images ? outcome(logit, label, o, batch) : Outcome{0, 0};
+    s.grad[n][o] = one.gradient;
+    s.loss[t] = one.loss;
+}
 
-    // Back through the ReLU: a thread takes a hidden unit and all images.
-    for (int h = t; h < units; h += THREADS) {
-        float wh[OUTPUTS], sum[OUTPUTS] = {}, bias = 0;
-        #pragma unroll
-        for (int o = 0; o < OUTPUTS; o++) wh[o] = w[o * row + h];
-        float* out = grad_hidden + (size_t)first_image * hidden + first + h;
+// 3. A thread takes a hidden unit and all images. `grad_hidden` and `sums` are this block's.
+INLINE void through_relu(
+    const Shared& s, float* grad_hidden, float* sums, int images, int units, int hidden) {
+    for (int h = threadIdx.x; h < units; h += THREADS) {
+        float w[OUTPUTS], grad_wo[OUTPUTS] = {}, grad_bh = 0;
+        UNROLL for (int o = 0; o < OUTPUTS; o++) w[o] = s.wo[o][h];
         #pragma unroll 4
-        for (int i = 0; i < IMAGES; i++) {
-            const float4 a = grad4[3 * i], b = grad4[3 * i + 1], c = grad4[3 * i + 2];
-            const float g[OUTPUTS] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y};
-            const float before = z[i * row + h], y = relu(before);
-            float gh = 0;
-            #pragma unroll
-            for (int o = 0; o < OUTPUTS; o++) {
-                gh += g[o] * wh[o];
-                sum[o] += g[o] * y;
+        for (int n = 0; n < IMAGES; n++) {
+            const float4* row = (const float4*)s.grad[n];
+            const float4 a = row[0], b = row[1], c = row[2];
+            const float grad[OUTPUTS] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y};
+            const float z = s.z[n][h], y = relu(z);
+            float grad_z = 0;
+            UNROLL for (int o = 0; o < OUTPUTS; o++) {
+                grad_z += grad[o] * w[o];
+                grad_wo[o] += grad[o] * y;
             }
-            gh = before < 0 ? 0 : gh;
-            bias += gh;
-            if (i < images) out[(size_t)i * hidden] = gh;
+            grad_z = z < 0 ? 0 : grad_z;
+            grad_bh += grad_z;
+            if (n < images) grad_hidden[(size_t)n * hidden + h] = grad_z;
         }
-        float* sums_out = partial + (size_t)cluster * (OUTPUTS + 1) * hidden + first + h;
-        #pragma unroll
-        for (int o = 0; o < OUTPUTS; o++) sums_out[o * hidden] = sum[o];
-        sums_out[OUTPUTS * hidden] = bias;
-    }
-
-    if (rank == 0 && warp == WARPS - 1) {
-        float sum = 0;
-        for (int i = lane; i < IMAGES * OUTPUTS; i += 32) sum += losses[i];
-        for (int d = 16; d; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-        float* out = partial_small + cluster * (OUTPUTS + 1);
-        if (lane == OUTPUTS) out[OUTPUTS] = sum / (n * OUTPUTS);
-        if (lane < OUTPUTS) {
-            sum = 0;
-            for (int i = 0; i < IMAGES; i++) sum += grad[i * 12 + lane];
-            out[lane] = sum;
-        }
+        UNROLL for (int o = 0; o < OUTPUTS; o++) sums[o * hidden + h] = grad_wo[o];
+        sums[OUTPUTS * hidden + h] = grad_bh;
     }
 }
 
-// Sums over the clusters, and one step of gradient descent with the sums.
-extern "C" __global__ void update_small(
-    const float* partial, const float* partial_small, float* wo, float* bh, float* bo, float* loss,
-    int clusters, int hidden, float learning_rate) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x, size = OUTPUTS * hidden;
-    if (i < size + hidden) {
-        float sum = 0;
-        #pragma unroll 16
-        for (int c = 0; c < clusters; c++) sum += partial[(size_t)c * (size + hidden) + i];
-        if (i < size) wo[i] -= learning_rate * sum;
-        else bh[i - size] -= learning_rate * sum;
-    }
-    if (i <= OUTPUTS) {
-        float sum = 0;
-        #pragma unroll 16
-        for (int c = 0; c < clusters; c++) sum += partial_small[c * (OUTPUTS + 1) + i];
-        if (i < OUTPUTS) bo[i] -= learning_rate * sum;
-        else *loss = sum;
-    }
+// The cluster's part of the loss and of the output biases' gradient, by one warp.
+INLINE void sum_small(const Shared& s, float* small_sums, int batch) {
+    const int lane = threadIdx.x % 32;
+    float loss = 0, grad_bo = 0;
+    for (int i = lane; i < IMAGES * OUTPUTS; i += 32) loss += s.loss[i];
+    loss = warp_sum(loss);
+    if (lane == 0) small_sums[OUTPUTS] = loss / (batch * OUTPUTS);
+    if (lane >= OUTPUTS) return;
+    for (int n = 0; n < IMAGES; n++) grad_bo += s.grad[n][lane];
+    small_sums[lane] = grad_bo;
+}
+
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 2)
+output_layer(const float* before_relu, const float* wo, const float* bo, const long long* labels,
+             float* grad_hidden, float* sums, float* small_sums, int batch, int hidden) {
+    extern __shared__ float4 memory[];
+    Shared& s = *(Shared*)memory;
+    const int t = threadIdx.x, rank = cluster_rank(), g = blockIdx.x / CLUSTER;
+    const int first_image = g * IMAGES, images = min(IMAGES, batch - first_image);
+    const int first_unit = rank * SLICE, units = max(0, min(SLICE, hidden - first_unit));
+    const size_t first = (size_t)first_image * hidden + first_unit;
+    const int label = t < images * OUTPUTS ? digit(labels[first_image + t / OUTPUTS]) : 0;
+
+    fetch(s, before_relu + first, wo + first_unit, images, units, hidden);
+    wait_for_copies();
+    __syncthreads();
+    partial_logits(s);
+    cluster_sync();
+    loss_and_gradient(s, bo, label, images, batch);
+    cluster_sync();  // none may end while another still reads its logits
+    float* sums_of_block = sums + (size_t)g * (OUTPUTS + 1) * hidden + first_unit;
+    through_relu(s, grad_hidden + first, sums_of_block, images, units, hidden);
+    if (rank == 0 && t / 32 == WARPS - 1) sum_small(s, small_sums + g * (OUTPUTS + 1), batch);
 }

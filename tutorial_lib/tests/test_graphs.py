@@ -8,7 +8,6 @@ import pytest
 
 from tutorial_lib import Matmul, backend, kernels, xp
 from tutorial_lib.backend import random, to_numpy
-from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.graphs import Branch, CapturedWork, CaptureError, captured_time
 
 cpu_only = pytest.mark.skipif(backend.name == "gpu", reason="models what a GPU does")
@@ -440,73 +439,3 @@ def test_an_error_inside_a_branch_leaves_the_current_stream():
     with pytest.raises(KeyError), Branch():
         raise KeyError
     assert graphs.current_stream() is before
-
-
-# Kernels.
-
-
-def kernel_arguments(n=6, hidden=5):
-    return {
-        "loss_and_gradient": {
-            "logits": array(n, 10),
-            "labels": xp.arange(n),
-            "gradient": array(n, 10),
-            "loss": array(1),
-        },
-        "output_layer": {
-            "before_relu": array(n, hidden),
-            "wo": array(10, hidden),
-            "bo": array(10),
-            "labels": xp.arange(n),
-        },
-        "update_small": {
-            "bh": array(hidden),
-            "wo": array(10, hidden),
-            "bo": array(10),
-            "loss": array(1),
-        },
-        "train_epoch": {
-            "images": array(BATCH_SIZE, 784),
-            "labels": xp.arange(BATCH_SIZE) % 10,
-            "wh": array(hidden, 784),
-            "bh": array(hidden),
-            "wo": array(10, hidden),
-            "bo": array(10),
-        },
-    }
-
-
-def call(kernel, arguments):
-    named = dict(arguments)
-    if kernel == "update_small":
-        named |= {"sums": None, "learning_rate": 0.1}
-    if kernel == "train_epoch":
-        parameters = [named.pop(name) for name in ("wh", "bh", "wo", "bo")]
-        named |= {"parameters": parameters, "learning_rate": 0.1}
-    return getattr(kernels, kernel)(**named)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "name"), [(k, name) for k, given in kernel_arguments().items() for name in given]
-)
-def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel, name):
-    good = kernel_arguments()[kernel]
-    x = good[name]
-    other = xp.float32 if name == "labels" else xp.float64
-    for bad, error, match in (
-        (x.astype(other), TypeError, f"{name} must be a"),
-        (to_numpy(x).tolist(), TypeError, f"{name} must be a"),
-        (xp.stack([x, x])[:, None], ValueError, "must have shape|unpack"),
-        (
-            xp.concatenate([x, x])[::2] if len(x) > 1 else None,
-            ValueError,
-            f"{name} must be row-maj",
-        ),
-        (x[::-1] if len(x) > 1 else None, ValueError, f"{name} must be row-major"),
-        (xp.asfortranarray(x) if x.ndim > 1 else None, ValueError, f"{name} must be row-major"),
-    ):
-        if bad is not None:
-            if name in ("logits", "before_relu", "images") and isinstance(bad, list):
-                continue  # its length and shape are asked first
-            with pytest.raises(error, match=match):
-                call(kernel, good | {name: bad})

@@ -1,13 +1,9 @@
-"""The CUDA sources in a notebook: whole, in parts, and clear about what there is not."""
-
-import sys
+"""The library's sources in a notebook: whole, in parts, and clear about what there is not."""
 
 import pytest
 
 from tutorial_lib import show
 from tutorial_lib.show import KERNELS, show_kernel
-
-NUMBERED = [f"// {phase}." for phase in range(1, 6)]
 
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.cu*")), ids=lambda p: p.stem)
@@ -17,107 +13,38 @@ def test_a_whole_kernel_source(path):
     assert source._repr_markdown_() == f"```cuda\n{source!r}\n```"
 
 
-@pytest.mark.parametrize("part", NUMBERED)
-def test_a_phase_is_one_part_dedented(part):
-    code = show_kernel("epoch", part).code
-    assert code.startswith(part)
-    assert sum(line.startswith(tuple(NUMBERED)) for line in code.splitlines()) == 1
-    assert code.count("{") == code.count("}")
-    assert code == code.strip()
-
-
-def test_phases_follow_each_other_without_a_gap():
-    whole = (KERNELS / "epoch.cu").read_text()
-    parts = [*NUMBERED[:4], "// The small parameters", NUMBERED[4]]
-    lines = [show_kernel("epoch", part).code.splitlines() for part in parts]
-    indented = [[" " * 8 + line if line else line for line in part] for part in lines]
-    assert "\n\n".join("\n".join(part) for part in indented) in whole
-
-
-def test_functions_and_structures_end_with_their_brace():
-    assert show_kernel("epoch", "struct Shared").code.endswith("\n};")
-    for kernel, part in (("epoch", "// Waits until all"), ("ptx", "// Waits for all")):
-        code = show_kernel(kernel, part).code
-        assert code.endswith("\n}")
-        assert code.count("__device__") == 1
-
-
-def test_what_is_not_there_is_answered_with_what_is():
-    with pytest.raises(FileNotFoundError, match=r"no kernel source 'wishes'.*'epoch'"):
-        show_kernel("wishes")
-    with pytest.raises(ValueError, match=r"begins with '// 9\.'; there are:\n(.*\n)*  // 1\."):
-        show_kernel("epoch", "// 9.")
-
-
-def test_python_is_still_shown_as_python():
-    assert show(show_kernel)._repr_markdown_().startswith("```python\ndef show_kernel(")
-
-
-SMALL = """\
-#define N 3
-// Pairs,
-// of two.
-struct Pair {
-    int a;
-
-    int b;
-};
-
-// The function.
-__device__ int f(int x) {
-    // First,
-    // with a loop.
-    int y = x;
-#pragma unroll
-    for (;;) {
-
-        y += N;
-    }
-    if (y) {
-        // Inside.
-        y = 1;
-    }
-
-    // Last.
-    return y;
-}"""
-
-
 @pytest.mark.parametrize(
-    ("part", "lines"),
+    ("file", "name", "first", "last"),
     [
-        ("#define", slice(0, 8)),
-        ("// Pairs", slice(1, 8)),  # over a blank line in its block, to one after it
-        ("int b", slice(6, 7)),  # the block ends
-        ("// The function.", slice(9, None)),
-        ("// First", slice(11, 23)),  # a line of the preprocessor ends no block
-        ("y += N", slice(17, 18)),
-        ("// Inside.", slice(20, 22)),
-        ("// Last.", slice(24, 26)),
+        ("epoch", "// A whole", "// A whole", "// launches.py gives"),
+        ("epoch", "Shared", "struct Shared {", "static_assert(sizeof(Shared) =="),
+        ("epoch", "Phase", "enum class Phase {", "};"),
+        ("epoch", "hidden_partial", "// 1.", "}"),
+        ("epoch", "update_small", "// 5.", "}"),
+        ("epoch", "epoch", 'extern "C"', "}"),  # with blank lines, and its name on a second line
+        ("output_layer", "fold", "// Each lane", "}"),  # a template
+        ("common", "digit", "// The label", "__device__ int digit("),  # in one line
+        ("loss_and_gradient", "loss_and_gradient", 'extern "C"', "}"),
     ],
 )
-def test_a_part_of_a_small_source(part, lines, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.modules["tutorial_lib.show"], "KERNELS", tmp_path)
-    (tmp_path / "small.cu").write_text(f"{SMALL}\n")
-    shown = SMALL.splitlines()[lines]
-    indent = len(shown[0]) - len(shown[0].lstrip())
-    expected = [line if line.startswith("#") else line[indent:] for line in shown]
-    assert show_kernel("small", part).code == "\n".join(expected)
+def test_a_function_or_struct_by_its_name(file, name, first, last):
+    code = show_kernel(file, name).code
+    assert code.startswith(first)
+    assert code.splitlines()[-1].startswith(last)
+    assert code.count("{") == code.count("}")
+    assert code in (KERNELS / f"{file}.cu{'h' * (file == 'common')}").read_text()
+    assert sum(line.startswith("}") for line in code.splitlines()) <= 1
 
 
-def test_the_parts_that_there_are(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.modules["tutorial_lib.show"], "KERNELS", tmp_path)
-    (tmp_path / "small.cu").write_text(f"{SMALL}\n\n")
-    with pytest.raises(ValueError, match=r"begins with '// of two'") as error:
-        show_kernel("small", "// of two")
-    _, *parts = str(error.value).splitlines()
-    assert [part.strip() for part in parts] == [
-        "#define N 3",
-        "// Pairs,",
-        "int b;",
-        "// The function.",
-        "// First,",
-        "y += N;",
-        "// Inside.",
-        "// Last.",
-    ]
+def test_what_is_not_there_is_an_error():
+    with pytest.raises(FileNotFoundError, match=r"no kernel source 'wishes'.*'epoch'"):
+        show_kernel("wishes")
+    with pytest.raises(ValueError, match="epoch has no function or struct 'sums'"):
+        show_kernel("epoch", "sums")
+
+
+def test_python_is_shown_dedented_as_python_and_what_has_no_source_is_refused():
+    assert show(show_kernel)._repr_markdown_().startswith("```python\ndef show_kernel(")
+    assert show(type(show(show)).__repr__).code.startswith("def __repr__")
+    with pytest.raises(TypeError, match="needs a class, function or method with a source file"):
+        show(eval("lambda: 0"))

@@ -21,6 +21,7 @@
 
 #define __global__
 #define __device__ static
+#define __forceinline__ inline
 #define __shared__ thread_local
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
@@ -33,8 +34,6 @@ struct Index { int x; };
 const int SHARED_FLOATS = 58 * 1024;  // 232 KB
 thread_local float4 memory[SHARED_FLOATS / 4];
 thread_local Index threadIdx, blockIdx, blockDim;
-static int shared_bytes_asked = sizeof(memory);  // what lies beyond must stay as it was
-extern "C" void ask_for_shared(int bytes) { shared_bytes_asked = bytes; }
 
 struct Copy { float* to; const float* from; int count; };
 
@@ -97,11 +96,11 @@ static unsigned atomicAdd(unsigned* to, unsigned value) {
 static float __ldcg(const float* from) { return *(volatile const float*)from; }
 static void __stcg(float* to, float value) { *(volatile float*)to = value; }
 
-static float exchange(float value, int source) {
+static float exchange(float value, int lane) {
     Warp& warp = block->warps[current / 32];
     warp.slots[current % 32] = value;
     wait_at(warp, 32);
-    const float result = warp.slots[source];
+    const float result = warp.slots[lane];
     wait_at(warp, 32);
     return result;
 }
@@ -111,6 +110,8 @@ static float __shfl_xor_sync(unsigned, float value, int bits) {
 static float __shfl_down_sync(unsigned, float value, int delta) {
     return exchange(value, min(current % 32 + delta, 31));
 }
+
+static long long clock64() { static std::atomic<long long> now{0}; return ++now; }
 
 // What kernels/ptx.cuh has in PTX.
 typedef float* Remote;
@@ -150,20 +151,24 @@ static void run_fiber() {
     swapcontext(&block->fibers[current].context, &block->scheduler);
 }
 
+static void forget() {
+    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+}
+
 static void run_block(
-    Cluster& cluster, int index, int rank, int threads, int seed,
+    Cluster& cluster, int index, int rank, int threads, int shared, int seed,
     const std::function<void()>& kernel) {
     Block mine;
     block = &mine;
     mine.cluster = &cluster;
     mine.rank = rank;
+    mine.fibers = std::vector<Fiber>(threads);
+    mine.warps = std::vector<Warp>(threads / 32);
     mine.kernel = &kernel;
     mine.random.seed(seed + index);
-    mine.warps = std::vector<Warp>(threads / 32);
-    mine.fibers = std::vector<Fiber>(threads);
     blockIdx.x = index;
     blockDim.x = threads;
-    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    forget();
     cluster.bases[rank] = (char*)memory;
     for (++cluster.started; cluster.started < cluster.blocks;) sched_yield();
     std::vector<int> order(threads);
@@ -176,27 +181,24 @@ static void run_block(
         makecontext(&fiber.context, run_fiber, 0);
         order[i] = i;
     }
-    for (bool running = true; running; sched_yield()) {
-        running = false;
+    for (int running = threads; running; sched_yield()) {
         std::shuffle(order.begin(), order.end(), mine.random);
         for (int i : order) {
             if (mine.fibers[i].done) continue;
-            running = true;
-            current = i;
-            threadIdx.x = i;
+            current = threadIdx.x = i;
             swapcontext(&mine.scheduler, &mine.fibers[i].context);
+            running -= mine.fibers[i].done;
         }
     }
-    for (int i = (shared_bytes_asked + 3) / 4; i < SHARED_FLOATS; i++)
+    for (int i = (shared + 3) / 4; i < SHARED_FLOATS; i++)  // beyond what was asked for
         if (!std::isnan(((float*)memory)[i])) abort();
-    // A block's memory is gone when it ends: what another writes there later would go unnoticed.
-    std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
+    forget();  // a block's memory is gone when it ends: what another reads there is NaN
     for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
 }
 
-// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time. Returns the blocks in all.
-static int launch(
-    int clusters, int blocks, int threads, int at_once, int seed,
+// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time.
+static void launch(
+    int clusters, int blocks, int threads, int at_once, int shared, int seed,
     const std::function<void()>& kernel) {
     for (int first = 0; first < clusters; first += at_once) {
         const int count = min(at_once, clusters - first);
@@ -207,10 +209,9 @@ static int launch(
             wave[c].bases.resize(blocks);
             for (int r = 0; r < blocks; r++)
                 running.emplace_back(
-                    run_block, std::ref(wave[c]), (first + c) * blocks + r, r, threads, seed,
+                    run_block, std::ref(wave[c]), (first + c) * blocks + r, r, threads, shared, seed,
                     std::cref(kernel));
         }
         for (std::thread& one : running) one.join();
     }
-    return clusters * blocks;
 }

@@ -1,0 +1,26 @@
+// What the kernels have in common.
+
+#define UNROLL _Pragma("unroll")
+#define INLINE __device__ __forceinline__
+
+struct Outcome {
+    float gradient;  // with respect to the logit
+    float loss;
+};
+
+// The label where it is one of the digits, otherwise -1.
+__device__ int digit(long long label) { return label >= 0 && label < OUTPUTS ? (int)label : -1; }
+
+// What logit o of one of `batch` images comes to; of label -1, no gradient, and a loss of NaN.
+__device__ Outcome outcome(float logit, int label, int o, int batch) {
+    const bool target = label == o;
+    const float p = 1 / (1 + expf(-logit));
+    if (label < 0) return {0, nanf("")};
+    return {(p - target) / batch, -logf((target ? p : 1 - p) + 1e-8f)};
+}
+
+// The sum over a warp, in its lane 0, always in the same order: a run can be repeated to the bit.
+__device__ float warp_sum(float x) {
+    for (int lanes = 16; lanes; lanes /= 2) x += __shfl_down_sync(~0u, x, lanes);
+    return x;
+}
