@@ -15,10 +15,10 @@ from tutorial_lib.backend import to_numpy
 from tutorial_lib.dataset import normalized
 from tutorial_lib.kernels import cuda, launches, needs
 from tutorial_lib.kernels.needs import Device, problem
+from tutorial_lib.networks import MnistNetTwin
 from tutorial_lib.networks.merged import MnistNetMerged
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.one_kernel import MnistNetOneKernel
-from tutorial_lib.networks import MnistNetTwin
 
 ROOT = Path(__file__).parents[2]
 # KB of shared memory that a block may have, by compute capability: the CUDA programming guide.
