@@ -68,6 +68,7 @@ FACTS = {
     "pixels": lambda axis: [image.get_array()[0, 0] for image in axis.images],
     "blue": lambda axis: [to_hex(image.to_rgba(1000)) for image in axis.images],
     "limits": lambda axis: [*axis.get_xlim()],
+    "down": lambda axis: [axis.yaxis_inverted()],
 }
 # The function, its arguments and keywords, and the facts of all its axes, one after the other.
 # fmt: off
@@ -79,7 +80,7 @@ FIGURES = [
         "words": ["0.90", "0.80", "0.10", "1.50", "1.00", "0.50"],  # the widest on top
         "edges": [[[2, 1], [2, 2]], [[0, 1], [1, 1]], [[1, 1], [2, 1]]]}),
     ("confusion", [COUNTS], {}, {
-        "words": [*map(str, COUNTS.ravel())], "cells": [0, 10, 0, 5, 0, 7, 0, 6, 0],
+        "words": [*map(str, COUNTS.ravel())], "cells": [0, 10, 0, 5, 0, 7, 0, 6, 0], "down": [1],
         "inks": [GREY, "white", "#d9dbde", "black", GREY, "white", "#d9dbde", "black", GREY]}),
     ("curves", [{"1": ([0, 1, 2], CLOSE), "2": ([0, 1], {"c": [5, 6]})}], {}, {
         "y": [1, 2, 3.01, 9, 2, 3, 1, 1, 3.02, 5, 6], "band": [1, 3.01, 4, 5, 6],
@@ -96,8 +97,8 @@ FIGURES = [
     ("launch_queue", [{"host": (10, 4), "GPU": (4, 10)}], {"steps": 2}, {
         "colors": [ORANGE, BLUE] * 4, "words": ["step 1", "step 2"] * 2,
         "lefts": [0, 10, 10, 20, 0, 4, 4, 14], "rights": [10, 14, 20, 24, 4, 14, 8, 24]}),
-    ("learning_curve", [{"ours": [3, 6, 9, 12]}], {"smooth": 2}, {
-        "x": [0, 1, 2, 3, 1, 2, 3], "y": [3, 6, 9, 12, 4.5, 7.5, 10.5], "words": ["ours"]}),
+    ("learning_curve", [{"ours": [2e9, 4e9, 6e9, 8e9]}], {"smooth": 2}, {
+        "x": [0, 1, 2, 3, 1, 2, 3], "y": [2e9, 4e9, 6e9, 8e9, 3e9, 5e9, 7e9], "words": ["ours"]}),
     ("logarithmic", [[1, 9, 99], {"e": [1e-3, 2, 0]}], {}, {"y": [1e-3, 2, np.nan]}),
     ("mask", [MASK], {"m": 10}, {"cells": [1, 0, 0, 0, 0, 0, 0, 1, 1, 0] + [2] * 6}),
     ("memory_order", [xp.asarray(COUNTS.T.copy()).T], {}, {
