@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from tutorial_lib import plotting, xp
 from tutorial_lib.distributed.ring import ring_all_reduce
 from tutorial_lib.kernels import launches
-from tutorial_lib.networks.tuned import TILE
+from tutorial_lib.networks.inplace import TILE
 from tutorial_lib.plotting import arrays
 from tutorial_lib.plotting.style import BLUE, COLORS, GREY, ORANGE, styled
 from tutorial_lib.reference.epilogs import mask_shape
