@@ -36,10 +36,9 @@ class Ring:
 
 
 def fit(ranks: Sequence[int], sizes: Sequence[float], seconds: Sequence[float]) -> Ring:
-    """The ring whose times come closest to the measured ones, in the square of relative errors.
+    """The ring, with no `start`, that has the least squares of relative errors.
 
-    One entry per measurement: its ranks, its bytes, its time. `start` is taken for 0: with one
-    number of ranks it cannot be told from `hop`.
+    One entry per measurement: its ranks, its bytes, its time.
     """
     p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
     terms = np.stack([2 * (p - 1), 2 * (p - 1) / p * size], axis=1) / measured[:, None]

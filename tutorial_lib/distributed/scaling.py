@@ -1,7 +1,6 @@
 """`python -m tutorial_lib.distributed.scaling`: strong and weak scaling, and the all-reduce alone.
 
-Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` on gloo between CPUs, and
-``scaling_gloo_gpu.json`` where ranks share a GPU by gloo.
+Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` or ``_gpu.json`` on gloo.
 """
 
 import argparse
@@ -10,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from tutorial_lib import backend, results
@@ -25,21 +25,21 @@ BYTES = [4**k for k in range(3, 14)]  # of an all-reduce; fewer do not make a ri
 BLOCK = 0.03  # seconds of work per sample, so that the clock's own cost does not count
 
 
-def sample(ranks: Ranks, calls: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, Any]:
-    """For each of `calls`, measured in turn, a summary of rank 0's seconds per call."""
+def time_calls(ranks: Ranks, calls: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, Any]:
+    """For each of `calls`, measured in turn, a summary of this rank's seconds per call."""
 
     def seconds(call: Callable[[], Any], times: int) -> float:
         ranks.gather()
         block = measure(lambda: [call() for _ in range(times)], repeats=1, warm_up=0)
         return float(block.wall[0]) / times
 
-    once = {name: seconds(call, 3) and seconds(call, 3) for name, call in calls.items()}
-    times = ranks.agree(lambda: {name: max(1, round(BLOCK / once[name])) for name in calls})
+    once = {name: min(seconds(call, 3) for _ in range(2)) for name, call in calls.items()}
+    times = ranks.gather({name: max(1, round(BLOCK / once[name])) for name in calls})[0]
     rounds = [{name: seconds(calls[name], times[name]) for name in calls} for _ in range(repeats)]
     return {name: results.summary([found[name] for found in rounds]) for name in calls}
 
 
-def sample_step(ranks: Ranks, net: str, width: int, batch: int, repeats: int) -> list[Any]:
+def time_step(ranks: Ranks, net: str, width: int, batch: int, repeats: int) -> dict[str, Any]:
     """A training step of `batch` images per rank: without exchange, with it, overlapped."""
     images = xp.random.default_rng(ranks.rank).standard_normal((batch, 784), dtype=xp.float32)
     labels = xp.arange(batch) % 10
@@ -53,24 +53,27 @@ def sample_step(ranks: Ranks, net: str, width: int, batch: int, repeats: int) ->
                 gradients.compute(images, labels, overlap=mode == "overlap")
             gradients.update(1e-4)
 
-        modes = {mode: lambda m=mode: step(m) for mode in ("compute", "exchange", "overlap")}
-        found = sample(ranks, modes, repeats)
-    point = {"ranks": ranks.size, "width": width, "batch_per_rank": batch}
-    return [point | {"mode": mode} | times for mode, times in found.items()]
+        modes = "compute", "exchange", "overlap"
+        return time_calls(ranks, {mode: lambda m=mode: step(m) for mode in modes}, repeats)
 
 
-def sample_all(ranks: Ranks, options: argparse.Namespace) -> dict[str, Any]:
-    """All that `options` list, on this number of ranks."""
+def time_all(ranks: Ranks, options: argparse.Namespace) -> None:
+    """All that `options` list, on this number of ranks; rank 0 prints its times as JSON."""
     import torch
 
-    batches = {batch // ranks.size for batch in options.batches} | set(options.batches)
-    points = [(width, batch) for width in options.widths for batch in sorted(batches)]
-    steps = [sample_step(ranks, options.net, *point, options.repeats) for point in points]
-    tensors = {size: torch.from_dlpack(xp.zeros(size // 4, dtype=xp.float32)) for size in BYTES}
-    sums = {size: lambda t=t: ranks.begin_sum(t).wait() for size, t in tensors.items()}
-    found = sample(ranks, sums, options.repeats) if ranks.size > 1 else {}
-    all_reduce = [{"ranks": ranks.size, "bytes": size} | times for size, times in found.items()]
-    return {"engine": ranks.engine, "all_reduce": all_reduce, "steps": sum(steps, [])}
+    found: dict[str, Any] = {"engine": ranks.engine, "all_reduce": [], "steps": []}
+    batches = sorted({batch // ranks.size for batch in options.batches} | {*options.batches})
+    for width, batch in product(options.widths, batches):
+        point = {"ranks": ranks.size, "width": width, "batch_per_rank": batch}
+        times = time_step(ranks, options.net, width, batch, options.repeats)
+        found["steps"] += [point | {"mode": mode} | times[mode] for mode in times]
+    if ranks.size > 1:
+        tensors = {n: torch.from_dlpack(xp.zeros(n // 4, dtype=xp.float32)) for n in BYTES}
+        sums = {n: lambda n=n: ranks.begin_sum(tensors[n]).wait() for n in BYTES}
+        times = time_calls(ranks, sums, options.repeats)
+        found["all_reduce"] = [{"ranks": ranks.size, "bytes": n} | times[n] for n in BYTES]
+    if ranks.rank == 0:
+        print(json.dumps(found))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -83,48 +86,36 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--engine", choices=["nccl", "gloo"])
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args(arguments)
-    if min(*options.ranks, *options.widths, *options.batches, options.repeats) < 1:
-        parser.error("--ranks, --widths, --batches and --repeats must be at least 1")
-    if any(batch % ranks for batch in options.batches for ranks in options.ranks):
+    if any(batch % ranks for batch, ranks in product(options.batches, options.ranks)):
         parser.error("--batches must be divisible by each of --ranks")
     return options
 
 
 def main(arguments: list[str]) -> None:
     """Measure on each number of ranks in turn, and write the record."""
-    options, found = parse(arguments), []
-    for ranks in options.ranks:
-        command = [ranks, "tutorial_lib.distributed.scaling", *arguments]
-        try:
-            found.append(json.loads(torchrun(*command, check=True, stdout=subprocess.PIPE).stdout))
-        except subprocess.CalledProcessError:
-            sys.exit(f"error: {ranks} ranks did not finish; what they said is above")
-    engine, hardware = found[0]["engine"], "one CPU core per rank"
+    options, hardware = parse(arguments), "one CPU core per rank"
     if backend.name == "gpu":
         name = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
         hardware = f"{xp.cuda.runtime.getDeviceCount()} x {name}"
-    content = {
-        "what": "data-parallel training on one host: steps, and the all-reduce alone",
-        "engine": engine,
-        "hardware": hardware,
-        "net": options.net,
-        "unit": "seconds, rank 0's clock",
-    }
-    content |= {kind: sum((part[kind] for part in found), []) for kind in ("all_reduce", "steps")}
-    name = "scaling" if engine == "nccl" else f"scaling_gloo_{backend.name}"
-    path = results.write(name, content, packages=PACKAGES)
+    what = "data-parallel training on one host: steps, and the all-reduce alone"
+    record = {"what": what, "engine": "", "hardware": hardware, "net": options.net}
+    record |= {"unit": "seconds, rank 0's clock", "all_reduce": [], "steps": []}
+    for ranks in options.ranks:
+        command = ranks, "tutorial_lib.distributed.scaling", *arguments
+        try:
+            found = json.loads(torchrun(*command, check=True, stdout=subprocess.PIPE).stdout)
+        except subprocess.CalledProcessError:
+            sys.exit(f"error: {ranks} ranks did not finish; what they said is above")
+        record["engine"] = found["engine"]
+        record["all_reduce"] += found["all_reduce"]
+        record["steps"] += found["steps"]
+    ending = "" if record["engine"] == "nccl" else f"_gloo_{backend.name}"
+    path = results.write(f"scaling{ending}", record, packages=PACKAGES)
     print(f"Written to {path.name} in book/results")
-
-
-def work(ranks: Ranks) -> None:
-    """Measure, as one rank; rank 0 prints what it found as JSON."""
-    found = sample_all(ranks, options)
-    if ranks.rank == 0:
-        print(json.dumps(found))
 
 
 if __name__ == "__main__" and "RANK" not in os.environ:
     main(sys.argv[1:])
 elif __name__ == "__main__":
-    options = parse(sys.argv[1:])
-    run(work, engine=options.engine, timeout=60)
+    given = parse(sys.argv[1:])
+    run(lambda ranks: time_all(ranks, given), engine=given.engine, timeout=60)
