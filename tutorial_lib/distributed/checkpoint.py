@@ -39,10 +39,10 @@ def find(path: Path, resume: bool, run: Settings) -> dict[str, np.ndarray] | Non
     Raises RunRefused if it is missing, damaged, of another run than `run`, there although nothing
     is resumed, or where no file can be written.
     """
-    is_file, folder = path.is_file(), path.parent
-    if path.exists() != is_file or not (folder.is_dir() and os.access(folder, os.W_OK)):
+    is_file = path.is_file()
+    if path.exists() != is_file or not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise RunRefused(
-            f"the checkpoint {path} cannot be written: name a file in a writable folder"
+            f"the checkpoint {path} cannot be written: name a file in a folder of yours"
         )
     if is_file and not resume:
         raise RunRefused(f"{path} is there already: --resume goes on from it, or delete it first")
@@ -58,7 +58,5 @@ def find(path: Path, resume: bool, run: Settings) -> dict[str, np.ndarray] | Non
     for name, value in run.items():
         if arrays[name].tolist() != value:
             change = f"{name} was {arrays[name]}, it is now {value}"
-            raise RunRefused(
-                f"{path} is of another run: {change}. Name another, or the same settings"
-            )
+            raise RunRefused(f"{path} is of another run: {change}. Resume with the same settings")
     return arrays

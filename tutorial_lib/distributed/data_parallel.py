@@ -32,12 +32,18 @@ def train(
     and if the weights differ between ranks after an epoch.
     """
     if batch % ranks.size:
-        raise RunRefused(f"a batch of {batch} cannot be split evenly over {ranks.size} ranks")
+        raise RunRefused(
+            f"a batch of {batch} images cannot be split evenly over {ranks.size} ranks"
+        )
+    if batch > len(data[0]):
+        raise RunRefused(f"a batch of {batch} needs as many images, there are {len(data[0])}")
     images, labels = model._check_epoch(*data, learning_rate, batch)
     run = {"net": type(model).__name__, "hidden": model.num_hidden, "batch": batch}
     run |= {"learning_rate": learning_rate, "images": len(images)}
-    first, losses = 0, []
-    if checkpoint and (found := ranks.agree(lambda: checkpoints.find(checkpoint, resume, run))):
+    found, first, losses = None, 0, []
+    if checkpoint and ranks.rank == 0:
+        found = checkpoints.find(checkpoint, resume, run)
+    if found := ranks.gather(found)[0]:
         first, losses = int(found["epoch"]), found["losses"].tolist()
         for name in PARAMETERS:
             getattr(model, name)[...] = xp.asarray(found[name])
@@ -60,8 +66,8 @@ def train(
             losses += steps.tolist()
             ranks.place = f"after epoch {epoch + 1}"
             check_equal(ranks, model, ranks.place)
-            if checkpoint:
-                ranks.agree(lambda: checkpoints.save(checkpoint, model, losses, epoch + 1, run))
+            if checkpoint and ranks.rank == 0:
+                checkpoints.save(checkpoint, model, losses, epoch + 1, run)
     return losses
 
 

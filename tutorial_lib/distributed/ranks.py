@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -13,12 +14,12 @@ from typing import Any
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
 
-JOIN_SECONDS = 300.0  # for a rank to start, to import, to load the data
+JOIN_SECONDS = 300  # for a rank to start, to import, to load the data
 POLL = 0.1  # seconds between two looks of the watch
 
 
 class RunRefused(Exception):
-    """Something that every rank finds wrong at the same point; rank 0 says it for all."""
+    """A setting, a file or weights with which no training can begin or go on."""
 
 
 class Ranks:
@@ -32,9 +33,8 @@ class Ranks:
         self.engine = engine or ("nccl" if backend.name == "gpu" else "gloo")
         self.timeout, self.place = timeout, "at the start"
         names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
-        self.rank, self.size, self.local_rank, self.local_size = (
-            int(os.environ[name]) for name in names
-        )
+        numbers = [int(os.environ[name]) for name in names]
+        self.rank, self.size, self.local_rank, self.local_size = numbers
         self._begun: list[str] = []  # the place of each collective
         self._inside = ExitStack()
 
@@ -46,8 +46,8 @@ class Ranks:
             short = f"{self.local_size} ranks on this host, {gpus} GPUs"
             raise RunRefused(f"NCCL needs a GPU for each rank: {short}. Or take --engine gloo")
         if gpus:
-            self.share_stream(self.local_rank % gpus)
-        if self.local_size == self.size:
+            self._inside.enter_context(shared_stream(self.local_rank % gpus))
+        if self.local_size == self.size and sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: no network is needed
         limit = timedelta(seconds=max(JOIN_SECONDS, self.timeout + 5))  # the watch comes first
         self._store, *_ = next(distributed.rendezvous("env://", timeout=limit))
@@ -65,19 +65,6 @@ class Ranks:
         if kind is None:  # otherwise the others may be gone, and there is nobody to part from
             distributed.destroy_process_group()
         self._inside.close()
-
-    def share_stream(self, gpu: int) -> None:
-        """Make a new stream on `gpu` the current one of CuPy, nvmath (as CuPy) and torch.
-
-        A collective begins after the kernels that wrote its operand; its readers come after it.
-        """
-        import torch
-
-        xp.cuda.Device(gpu).use()  # before anything is allocated
-        torch.cuda.set_device(gpu)
-        xp.cuda.Device().synchronize()  # what the default streams began is done
-        stream = self._inside.enter_context(xp.cuda.Stream(non_blocking=True))
-        self._inside.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)))
 
     def begin_sum(self, tensor: Any) -> Any:
         """Begin the all-reduce: `tensor` becomes, on every rank and in place, the sum over them.
@@ -98,57 +85,63 @@ class Ranks:
         distributed.all_gather_object(found, what)
         return found
 
-    def agree(self, work: Callable[[], Any]) -> Any:
-        """What `work` returns on rank 0, which alone does it, on all; its RunRefused, too."""
-        answer = None
-        if self.rank == 0:
-            try:
-                answer = work()
-            except RunRefused as error:
-                answer = error
-        answer = self.gather(answer)[0]
-        if isinstance(answer, RunRefused):
-            raise answer
-        return answer
-
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """A block, begun once all have come, in which no rank waits longer than `timeout` seconds.
+        """A block, begun and left by all together: no rank waits longer than `timeout` seconds.
 
         A thread sees to it: with NCCL the host may wait for the GPU, and that has no limit.
         """
         store, over = self._store.clone(), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(store, over), daemon=True)
         self._beat(store)
         self.gather()
-        watch = threading.Thread(target=self._watch, args=(store, over), daemon=True)
         watch.start()
         try:
             yield
+            self.gather()
         finally:
             over.set()
             watch.join()
 
-    def _beat(self, store: Any) -> list[list[bytes]]:
-        """Tell the others how far this rank is; returns how far each has come."""
+    def _beat(self, store: Any) -> None:
         beat = f"{len(self._begun)} {os.getpid()} {time.monotonic()}"
         store.set(f"beat {self.rank}", beat)
-        return [beat.split() for beat in store.multi_get([f"beat {r}" for r in range(self.size)])]
 
     def _watch(self, store: Any, over: threading.Event) -> None:
         """Lost is who does not beat, or has begun fewer collectives than this rank, too long."""
-        last: dict[int, tuple[Any, float]] = {}
+        keys, last = [f"beat {rank}" for rank in range(self.size)], {}
         while not over.wait(POLL):
-            for rank, (begun, pid, tick) in enumerate(self._beat(store)):
+            self._beat(store)
+            for rank, beat in enumerate(store.multi_get(keys)):
+                begun, pid, tick = beat.split()
                 sign = begun if int(begun) < len(self._begun) else tick
                 if rank not in last or last[rank][0] != sign:
                     last[rank] = sign, time.monotonic()
                 elif time.monotonic() - last[rank][1] > self.timeout:
-                    place = [*self._begun[int(begun) :], self.place][0]
                     if rank // self.local_size == self.rank // self.local_size:  # on this host
                         with suppress(OSError):  # torchrun cannot end a stopped process: wake it
                             os.kill(int(pid), signal.SIGCONT)
+                    place = [*self._begun[int(begun) :], self.place][0]
                     lost = f"another rank died, or kept this one waiting for {self.timeout:g} s"
                     end(f"error: {place}: rank {self.rank} of {self.size}: {lost}\n")
+
+
+@contextmanager
+def shared_stream(gpu: int) -> Iterator[None]:
+    """A block in which one new stream of `gpu` is the current one of CuPy, nvmath and torch.
+
+    A collective begins after the kernels that wrote its operand; its readers come after it.
+    """
+    import torch
+
+    xp.cuda.Device(gpu).use()  # before anything is allocated
+    torch.cuda.set_device(gpu)
+    xp.cuda.Device().synchronize()  # what the default streams began is done
+    with (
+        xp.cuda.Stream(non_blocking=True) as stream,  # nvmath takes CuPy's
+        torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)),
+    ):
+        yield
 
 
 def end(message: str) -> None:
@@ -169,9 +162,8 @@ def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) ->
     try:
         with ranks:
             work(ranks)
-    except RunRefused as error:
-        time.sleep(10 * (ranks.rank > 0))  # until rank 0 has said it, and torchrun ends this one
-        end(f"error: {error}\n")
-    except BaseException:
-        place = f"{ranks.place}: rank {ranks.rank} of {ranks.size}"
-        end(f"{traceback.format_exc()}error: {place} failed, see above\n")
+    except BaseException as error:
+        message = f"{error}" if isinstance(error, RunRefused) else traceback.format_exc()
+        if ranks.rank:  # rank 0 speaks for all: torchrun ends the others meanwhile
+            time.sleep(min(5, timeout / 2))
+        end(f"error: {message}\n")

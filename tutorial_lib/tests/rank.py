@@ -50,7 +50,6 @@ def everything(ranks: Ranks, folder: Path) -> None:
         training(net, net)
         training(f"{net} overlap", net, overlap=True)
     training("first epoch", "fused", epochs=1, checkpoint=path)
-    refusals["overwriting"] = refusal(lambda: training("", "fused", checkpoint=path))
     training("resumed", "fused", checkpoint=path, resume=True)
     training("nothing left", "fused", checkpoint=path, resume=True)
     refusals["indivisible"] = refusal(lambda: training("", "fused", batch=BATCH + 1))

@@ -53,7 +53,7 @@ def test_a_damaged_checkpoint_is_refused_and_left_as_it_is(fault, saved):
         damages = {"cut": cut, "flipped": flipped, "empty": b"", "text": b"not a checkpoint"}
         saved.write_bytes(damages[fault])
     before = saved.read_bytes()
-    with pytest.raises(RunRefused, match="run.npz is damaged or no checkpoint"):
+    with pytest.raises(RunRefused, match="is damaged or no checkpoint"):
         checkpoint.find(saved, True, RUN)
     assert saved.read_bytes() == before
 
@@ -82,7 +82,7 @@ def test_each_setting_must_be_the_same(name, saved):
 
 def test_a_checkpoint_that_is_not_there_starts_a_new_run_or_is_refused(tmp_path, saved):
     assert checkpoint.find(tmp_path / "new.npz", False, RUN) is None
-    with pytest.raises(RunRefused, match="there is no checkpoint .*new.npz: leave out --resume"):
+    with pytest.raises(RunRefused, match=r"there is no checkpoint .*new.npz: leave out --resume"):
         checkpoint.find(tmp_path / "new.npz", True, RUN)
     with pytest.raises(RunRefused, match="is there already: --resume goes on from it, or delete"):
         checkpoint.find(saved, False, RUN)

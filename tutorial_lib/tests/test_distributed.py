@@ -72,20 +72,14 @@ def check_against_one_process(arrays, alone):
 def test_several_ranks_train_as_one_process_and_refuse_with_one_voice(size, alone, tmp_path):
     arrays, refusals = run_ranks(size, tmp_path)
     check_against_one_process(arrays, alone)
-    if size == 1:
-        for name in RUNS:
-            losses, weights = alone[name.split()[0]]
-            np.testing.assert_array_equal(arrays[0][f"{name} losses"], losses)
-            np.testing.assert_array_equal(arrays[0][f"{name} weights"], weights)
     with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as file:
         assert file["epoch"] == rank.EPOCHS
         np.testing.assert_array_equal(file["losses"], arrays[0]["fused losses"])
     assert not list(tmp_path.glob("*.tmp"))
     first, *others = refusals
     assert all(other == first for other in others)
-    assert "--resume goes on from it, or delete it" in first["overwriting"]
     drift = f"differ between ranks after epoch 1: rank {size - 1} and rank 0" if size > 1 else ""
-    split = f"129 cannot be split evenly over {size} ranks" if size > 1 else ""
+    split = f"129 images cannot be split evenly over {size} ranks" if size > 1 else ""
     assert drift in first["drift"]
     assert split in first["indivisible"]
     assert bool(first["drift"]) == bool(first["indivisible"]) == (size > 1)
@@ -142,7 +136,7 @@ def test_a_lost_rank_ends_all_in_time_and_leaves_no_process(engine, scenario, fa
 def test_a_batch_that_cannot_be_split_is_refused_once():
     run = torchrun(2, "tutorial_lib.distributed", "--batch", 255, "--engine", "gloo")
     assert run.returncode
-    assert run.stderr.count("255 cannot be split evenly over 2 ranks") == 1
+    assert run.stderr.count("255 images cannot be split evenly over 2 ranks") == 1
     assert "Batch" not in run.stdout
 
 
@@ -189,7 +183,7 @@ def train_here(monkeypatch):
     ("options", "message"),
     [
         ({"learning_rate": float("nan")}, "learning rate must be finite"),
-        ({"batch": 33}, "a batch of 33 cannot be had from 32 images"),
+        ({"batch": 33}, "a batch of 33 needs as many images, there are 32"),
         ({"labels": xp.full(32, 10)}, "labels must be 0 to 9"),
         ({"labels": xp.zeros(31, dtype=int)}, r"labels must have shape \(32,\)"),
     ],

@@ -72,7 +72,7 @@ def check(record):
 
 def test_the_benchmark_measures_and_writes_what_the_chapter_reads(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    sizes = "--widths 3 --batches 4 --repeats 2"
+    sizes = "--widths 3 --batches 4 --repeats 3"
     scaling.main([*sizes.split(), "--net", "fused", "--engine", "gloo"])
     (path,) = tmp_path.iterdir()
     assert path.stem.startswith("scaling_gloo_")
@@ -84,13 +84,6 @@ def test_batches_that_cannot_be_split_are_refused_before_any_rank_starts(capsys)
     with pytest.raises(SystemExit):
         scaling.main(["--batches", "64", "--ranks", "1", "3"])
     assert "--batches must be divisible by each of --ranks" in capsys.readouterr().err
-
-
-def test_ranks_that_fail_leave_one_message_and_no_record(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    with pytest.raises(SystemExit, match="error: 1 ranks did not finish"):
-        scaling.main(["--widths", "0"])
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_stored_records_are_whole():
