@@ -36,8 +36,8 @@ def save(path: Path, model: MnistNetBase, losses: list[float], epoch: int, run: 
 def find(path: Path, resume: bool, run: Settings) -> dict[str, np.ndarray] | None:
     """The arrays of the checkpoint to go on from; None for a new run. Never unpickles.
 
-    Raises RunRefused if it is missing, damaged, of another run than `run`, there although nothing
-    is resumed, or where no file can be written.
+    Raises RunRefused if there is none, or one although nothing is resumed; if it is damaged, of
+    another run than `run`, or where no file can be written.
     """
     is_file = path.is_file()
     if path.exists() != is_file or not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):

@@ -25,25 +25,20 @@ def train(
 ) -> list[float]:
     """Train in place, print on rank 0 the loss of each 20th batch, return all losses, on all ranks.
 
-    `data`, images (n, 784) and labels (n,), is the whole data set on every rank, in file order. Of
-    each global batch rank r takes the r-th of `size` equal slices. With `checkpoint`, rank 0 writes
-    the file after each epoch; with `resume`, training goes on after the epoch that is in it, and
-    `epochs` counts from the first. Raises RunRefused for a batch or a checkpoint that cannot work,
-    and if the weights differ between ranks after an epoch.
+    `data`, images (n, 784) and labels (n,), is the whole data set on every rank. Of each batch rank
+    r takes the r-th of `size` equal slices. Rank 0 writes `checkpoint` after each epoch; with
+    `resume`, training goes on from it, and `epochs` counts from the first. Raises RunRefused.
     """
     if batch % ranks.size:
-        raise RunRefused(
-            f"a batch of {batch} images cannot be split evenly over {ranks.size} ranks"
-        )
+        raise RunRefused(f"{batch} images cannot be split evenly over {ranks.size} ranks")
     if batch > len(data[0]):
         raise RunRefused(f"a batch of {batch} needs as many images, there are {len(data[0])}")
     images, labels = model._check_epoch(*data, learning_rate, batch)
     run = {"net": type(model).__name__, "hidden": model.num_hidden, "batch": batch}
     run |= {"learning_rate": learning_rate, "images": len(images)}
-    found, first, losses = None, 0, []
-    if checkpoint and ranks.rank == 0:
-        found = checkpoints.find(checkpoint, resume, run)
-    if found := ranks.gather(found)[0]:
+    first, losses = 0, []
+    keeps = checkpoint is not None and ranks.rank == 0
+    if found := ranks.gather(keeps and checkpoints.find(checkpoint, resume, run))[0]:
         first, losses = int(found["epoch"]), found["losses"].tolist()
         for name in PARAMETERS:
             getattr(model, name)[...] = xp.asarray(found[name])
@@ -66,20 +61,15 @@ def train(
             losses += steps.tolist()
             ranks.place = f"after epoch {epoch + 1}"
             check_equal(ranks, model, ranks.place)
-            if checkpoint and ranks.rank == 0:
+            if keeps:
                 checkpoints.save(checkpoint, model, losses, epoch + 1, run)
     return losses
 
 
 def check_equal(ranks: Ranks, model: MnistNetBase, when: str) -> None:
     """Raises RunRefused, on all ranks, if the weights of any two differ in any bit."""
-    digest = hashlib.sha256()
-    for parameter in model.parameters:
-        digest.update(to_numpy(parameter).tobytes())
-    first, *others = ranks.gather(digest.digest())
-    for rank, other in enumerate(others, start=1):
-        if other != first:
-            raise RunRefused(
-                f"the weights differ between ranks {when}: rank {rank} and rank 0 drifted apart. "
-                "Update with what came out of the all-reduce only, and with nothing of one rank"
-            )
+    weights = b"".join(to_numpy(parameter).tobytes() for parameter in model.parameters)
+    digests = ranks.gather(hashlib.sha256(weights).digest())
+    for rank, digest in enumerate(digests):
+        if digest != digests[0]:
+            raise RunRefused(f"the weights differ between ranks {when}: rank {rank} and rank 0")

@@ -76,8 +76,8 @@ def time_all(ranks: Ranks, options: argparse.Namespace) -> None:
         print(json.dumps(found))
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options; argparse explains a wrong one."""
+def main(arguments: list[str] | None = None) -> None:
+    """Measure on each number of ranks in turn, and write the record."""
     parser = argparse.ArgumentParser(prog="tutorial_lib.distributed.scaling", description=__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--widths", type=int, nargs="+", default=[30, 512, 2048, 8192])
@@ -88,12 +88,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if any(batch % ranks for batch, ranks in product(options.batches, options.ranks)):
         parser.error("--batches must be divisible by each of --ranks")
-    return options
-
-
-def main(arguments: list[str]) -> None:
-    """Measure on each number of ranks in turn, and write the record."""
-    options, hardware = parse(arguments), "one CPU core per rank"
+    hardware = "one CPU core per rank"
     if backend.name == "gpu":
         name = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
         hardware = f"{xp.cuda.runtime.getDeviceCount()} x {name}"
@@ -101,7 +96,7 @@ def main(arguments: list[str]) -> None:
     record = {"what": what, "engine": "", "hardware": hardware, "net": options.net}
     record |= {"unit": "seconds, rank 0's clock", "all_reduce": [], "steps": []}
     for ranks in options.ranks:
-        command = ranks, "tutorial_lib.distributed.scaling", *arguments
+        command = ranks, "tutorial_lib.distributed.scaling", json.dumps(vars(options))
         found = json.loads(torchrun(*command, check=True, stdout=subprocess.PIPE).stdout)
         record["engine"] = found["engine"]
         record["all_reduce"] += found["all_reduce"]
@@ -112,7 +107,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__" and "RANK" not in os.environ:
-    main(sys.argv[1:])
+    main()
 elif __name__ == "__main__":
-    given = parse(sys.argv[1:])
+    given = argparse.Namespace(**json.loads(sys.argv[1]))
     run(lambda ranks: time_all(ranks, given), engine=given.engine, timeout=60)

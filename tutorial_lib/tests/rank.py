@@ -26,6 +26,11 @@ def sample():
     return tuple(array[:IMAGES] for array in normalized(True))
 
 
+def flat(model):
+    """All weights in one array."""
+    return np.concatenate([to_numpy(parameter).ravel() for parameter in model.parameters])
+
+
 def refusal(call):
     """The message of the RunRefused that `call` raises; empty if it raises none."""
     try:
@@ -43,8 +48,7 @@ def everything(ranks: Ranks, folder: Path) -> None:
         with NETWORKS[net](784, 30, 10) as model:
             options = {"epochs": EPOCHS, "batch": BATCH} | options
             arrays[f"{name} losses"] = train(ranks, model, sample(), **options)
-            weights = [to_numpy(p).ravel() for p in model.parameters]
-            arrays[f"{name} weights"] = np.concatenate(weights)
+            arrays[f"{name} weights"] = flat(model)
 
     for net in NETS:
         training(net, net)
