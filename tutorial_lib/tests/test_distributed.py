@@ -179,19 +179,12 @@ def train_here(monkeypatch):
         yield call
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"learning_rate": float("nan")}, "learning rate must be finite"),
-        ({"batch": 33}, "a batch of 33 needs as many images, there are 32"),
-        ({"labels": xp.full(32, 10)}, "labels must be 0 to 9"),
-        ({"labels": xp.zeros(31, dtype=int)}, r"labels must have shape \(32,\)"),
-    ],
-    ids=str,
-)
-def test_what_no_network_takes_is_refused_before_training(options, message, train_here):
-    with pytest.raises((ValueError, RunRefused), match=message):
-        train_here(**options)
+def test_what_cannot_be_trained_on_is_refused_before_training(train_here, capsys):
+    with pytest.raises(RunRefused, match="a batch of 33 needs as many images, there are 32"):
+        train_here(batch=33)
+    with pytest.raises(ValueError, match="labels must be 0 to 9"):  # as every network refuses it
+        train_here(labels=xp.full(32, 10))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [{"net": "fused"}, {"batch": 8}, {"learning_rate": 0.2}])
