@@ -117,7 +117,7 @@ def test_the_published_run_and_stored_outputs_want_the_full_data_set(capsys, mon
     ("command", "module", "options"),
     [
         ("cpu", cpu, {"num_hidden": 30, "repeats": 15}),
-        ("cpu --hidden 1 --repeats 3", cpu, {"num_hidden": 1, "repeats": 2}),
+        ("cpu --hidden 1 --repeats 2", cpu, {"num_hidden": 1, "repeats": 2}),
         ("published", published, {}),
         ("sweep", sweep, {"quick": False, "only": (), "widths": sweep.WIDTHS}),
         (
