@@ -1,8 +1,6 @@
-"""What a step should cost on p ranks: arithmetic, and a ring all-reduce of latency and bandwidth.
+"""What a step should cost on p ranks: arithmetic, and a ring all-reduce. Chapter 10."""
 
-Chapter "Several GPUs".
-"""
-
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,10 +36,9 @@ class Ring:
 
 
 def fit(ranks: Sequence[int], sizes: Sequence[float], seconds: Sequence[float]) -> Ring:
-    """The ring whose times come closest to the measured ones, in the square of relative errors.
+    """The ring, with no `start`, that has the least squares of relative errors.
 
-    One entry per measurement: its ranks, its bytes, its time. `start` is taken for 0: with one
-    number of ranks it cannot be told from `hop`.
+    One entry per measurement: its ranks, its bytes, its time.
     """
     p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
     terms = np.stack([2 * (p - 1), 2 * (p - 1) / p * size], axis=1) / measured[:, None]
@@ -70,20 +67,11 @@ class Machine:
         """One GPU's time over that of `ranks`: `batch` images on each. Weak scaling."""
         return self.seconds(1, width, batch) / self.seconds(ranks, width, ranks * batch)
 
-    def width_that_pays(
-        self, ranks: int, batch: int, *, speedup: float = 1.0, limit: int = 10**6
-    ) -> int | None:
+    def width_that_pays(self, ranks: int, batch: int, *, speedup: float = 1.0) -> int | None:
         """The least width at which `ranks` GPUs are more than `speedup` times faster than one.
 
-        None if there is none up to `limit`.
+        None if there is none below a million; the speed-up grows with the width.
         """
-        low, high = 0, limit  # the speed-up grows with the width
-        if self.speedup(ranks, high, batch) <= speedup:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.speedup(ranks, middle, batch) > speedup:
-                high = middle
-            else:
-                low = middle
-        return high
+        widths = range(1, 10**6)
+        found = bisect_right(widths, speedup, key=lambda width: self.speedup(ranks, width, batch))
+        return widths[found] if found < len(widths) else None

@@ -1,9 +1,11 @@
 """The gradients and the loss of a step in one flat buffer, summed over the ranks in one call."""
 
-from tutorial_lib.backend import xp
-from tutorial_lib.distributed.networks import StagedNet
+import itertools
+
+from tutorial_lib.backend import Array, xp
 from tutorial_lib.distributed.ranks import Ranks
 from tutorial_lib.functions import binary_cross_entropy, one_hot
+from tutorial_lib.networks.base import MnistNetBase
 
 
 class FlatGradients:
@@ -13,51 +15,48 @@ class FlatGradients:
     CuPy or NumPy writes them, torch sums them where they lie: it got the address by DLPack.
     """
 
-    def __init__(self, model: StagedNet, ranks: Ranks) -> None:
+    def __init__(self, model: MnistNetBase, ranks: Ranks) -> None:
         import torch
 
-        self.ranks = ranks
-        sizes = [parameter.size for parameter in model.parameters]
-        self.flat = xp.zeros(sum(sizes) + 1, dtype=xp.float32)
-        self.views, start = [], 0
-        for parameter, size in zip(model.parameters, sizes):
-            self.views.append(self.flat[start : start + size].reshape(parameter.shape))
-            start += size
-        self.loss = self.flat[-1:]
-        self._tensor = torch.from_dlpack(self.flat)
-        self._hidden_size = sizes[0] + sizes[1]
+        self.model, self.ranks = model, ranks
+        ends = list(itertools.accumulate(parameter.size for parameter in model.parameters))
+        self.flat = xp.zeros(ends[-1] + 1, dtype=xp.float32)
+        *parts, self.loss = xp.split(self.flat, ends)  # views of flat
+        self.views = [x.reshape(p.shape) for x, p in zip(parts, model.parameters)]
+        tensor = torch.from_dlpack(self.flat)
+        self.whole, self.hidden, self.output = tensor, tensor[: ends[1]], tensor[ends[1] :]
 
-    def compute(
-        self, model: StagedNet, images: xp.ndarray, labels: xp.ndarray, *, overlap: bool = False
-    ) -> None:
+    def compute(self, images: Array, labels: Array, *, overlap: bool = False) -> None:
         """Fill the buffer with the global batch's gradients and loss; each rank gives its slice.
 
         images (n, 784) and labels (n,) are this rank's; every rank must give as many. With
         `overlap` the output layer's gradients travel while the hidden layer's are computed, at the
-        price of a second all-reduce. Raises RankLost.
+        price of a second all-reduce.
         """
-        self.compute_output(model, images, labels)
+        grad = self.compute_output(images, labels)
         if overlap:
-            travelling = self.ranks.sum(self._tensor[self._hidden_size :], wait=False)
-        self.compute_hidden(model)
-        if overlap:
-            self.ranks.sum(self._tensor[: self._hidden_size])
-            self.ranks.finish(travelling)
+            travelling = self.ranks.begin_sum(self.output)
+            self.compute_hidden(grad)
+            self.ranks.begin_sum(self.hidden).wait()
+            travelling.wait()
         else:
-            self.ranks.sum(self._tensor)
+            self.compute_hidden(grad)
+            self.ranks.begin_sum(self.whole).wait()
 
-    def compute_output(self, model: StagedNet, images: xp.ndarray, labels: xp.ndarray) -> None:
-        """Forward, this rank's share of the loss, and the output layer's gradients."""
-        predictions = model.forward(images)
-        targets = one_hot(labels, model.num_outputs)
+    def compute_output(self, images: Array, labels: Array) -> Array:
+        """This rank's share of the loss and the output layer's gradients; returns grad (n, 10)."""
+        predictions = self.model.forward(images)
+        targets = one_hot(labels, self.model.num_outputs)
         self.loss[...] = binary_cross_entropy(predictions, targets) / self.ranks.size
-        self._grad = (predictions - targets) / (len(labels) * self.ranks.size)
-        self._put(2, model.backward_output(self._grad))
+        grad = xp.ascontiguousarray((predictions - targets) / (len(labels) * self.ranks.size))
+        self.views[2][...], self.views[3][...] = self.model.backward_output(grad)
+        return grad
 
-    def compute_hidden(self, model: StagedNet) -> None:
+    def compute_hidden(self, grad: Array) -> None:
         """This rank's share of the hidden layer's gradients."""
-        self._put(0, model.backward_hidden(self._grad))
+        self.views[0][...], self.views[1][...] = self.model.backward_hidden(grad)
 
-    def _put(self, first: int, gradients: tuple[xp.ndarray, ...]) -> None:
-        for view, gradient in zip(self.views[first:], gradients):
-            view[...] = gradient
+    def update(self, learning_rate: float) -> None:
+        """Subtract the gradients from the parameters, in place: see networks/base.py."""
+        for parameter, gradient in zip(self.model.parameters, self.views):
+            parameter -= learning_rate * gradient

@@ -1,163 +1,153 @@
-"""A rank in its group: its device, its one stream, its collectives, and how it ends."""
+"""A rank in its group: its device, its stream, its collectives, and the watch that ends it."""
 
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
-from tutorial_lib.distributed.rendezvous import JOIN_SECONDS, RankLost, Refused, Rendezvous
-from tutorial_lib.distributed.watch import Watch, end
 
-LONGEST = 86_400.0  # seconds
-TORCH_LATER = 5.0  # seconds that torch's own limit leaves to ours
+JOIN_SECONDS = 300  # for a rank to start, to import, to load the data
+POLL = 0.1  # seconds between two looks of the watch
 
 
-class Ranks(Rendezvous):
-    """One of a group of ranks, inside a ``with`` block, with the collectives of torch.distributed.
+class RunRefused(Exception):
+    """A setting, a file or weights with which no training can begin or go on."""
 
-    `engine` is "nccl" or "gloo"; None takes NCCL on the GPU backend and gloo without. `timeout` is
-    for how many seconds a rank may keep the others waiting in a collective. Where the host does not
-    wait in the collective, as with NCCL, a `Watch` sees to it, and ends this process.
 
-    On a GPU the block runs on **one stream**, a non-blocking one that is the current stream of
-    CuPy, of nvmath (which follows CuPy) and of torch alike. A collective of torch waits for the
-    current stream and makes the current stream wait for it. So it begins after the kernels that
-    wrote its operand, and what reads the result begins after it, with no synchronization to forget.
+class Ranks:
+    """This process among those that torchrun started: one of a group, inside a ``with`` block.
+
+    `rank` counts from 0 to `size` - 1 over all hosts, `local_rank` on this one. `engine` is "nccl"
+    or "gloo"; None takes NCCL on a GPU and gloo without. `place` is what a lost rank's error names.
     """
 
     def __init__(self, *, engine: str | None = None, timeout: float = 60.0) -> None:
-        if not 0 < timeout <= LONGEST:  # nan is neither
-            raise Refused(f"--timeout must be above 0 and at most {LONGEST:g} s, it is {timeout:g}")
-        super().__init__()
         self.engine = engine or ("nccl" if backend.name == "gpu" else "gloo")
-        self.timeout = timeout
+        self.timeout, self.place = timeout, "at the start"
+        names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
+        numbers = [int(os.environ[name]) for name in names]
+        self.rank, self.size, self.local_rank, self.local_size = numbers
+        self._begun: list[str] = []  # the place of each collective
         self._inside = ExitStack()
-        self._watch = Watch(self._end_lost, self._use_device)
-        self._device: int | None = None
-        self.pids: list[int] = []  # of the ranks on this host
 
     def __enter__(self) -> "Ranks":
-        import torch
+        from torch import distributed
 
-        options: dict[str, Any] = {}
-        if backend.name == "gpu":
-            self._device = self._pick_device(xp.cuda.runtime.getDeviceCount())
-            xp.cuda.Device(self._device).use()  # before anything is allocated
-            self._use_device()
-            if self.engine == "nccl":
-                options["device_id"] = torch.device("cuda", self._device)
-        elif self.engine == "nccl":
-            raise Refused(f"NCCL needs GPUs, and there are none here: {backend.reason}")
+        gpus = xp.cuda.runtime.getDeviceCount() if backend.name == "gpu" else 0
+        if self.engine == "nccl" and self.local_size > gpus:
+            short = f"{self.local_size} ranks on this host, {gpus} GPUs"
+            raise RunRefused(f"NCCL needs a GPU for each rank: {short}. Or take --engine gloo")
+        if gpus:
+            self._inside.enter_context(shared_stream(self.local_rank % gpus))
         if self.local_size == self.size and sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: no network is needed
-        # After NCCL's limit torch waits four times as long, by default a minute, for a dump.
-        os.environ.setdefault("TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "250")
-        self.store.set(f"pid/{self.rank}", str(os.getpid()))
-        self.wait_for_all()
-        first = self.rank - self.local_rank
-        here = range(first, first + self.local_size)
-        self.pids = [int(self.store.get(f"pid/{rank}")) for rank in here]
-        self._watch.start()
-        torchs_limit = self.timeout + TORCH_LATER
-        joining = self._watch.limited(self.place, JOIN_SECONDS)
-        with _silent_stdout(), joining, self.losing(torchs_limit):  # gloo greets
-            torch.distributed.init_process_group(
-                self.engine,
-                store=torch.distributed.PrefixStore("group", self.store),
-                rank=self.rank,
-                world_size=self.size,
-                timeout=timedelta(seconds=torchs_limit),
-                **options,
-            )
-        if backend.name == "gpu":
-            self._share_stream()
+        limit = timedelta(seconds=max(JOIN_SECONDS, self.timeout + 5))  # the watch comes first
+        self._store, *_ = next(distributed.rendezvous("env://", timeout=limit))
+        group = {"rank": self.rank, "world_size": self.size, "timeout": limit}
+        engines = "cpu:gloo,cuda:nccl" if self.engine == "nccl" else "gloo"
+        stdout = os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo greets
+        distributed.init_process_group(engines, store=self._store, **group)
+        os.dup2(stdout, 1)
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         from torch import distributed
 
         if kind is None:  # otherwise the others may be gone, and there is nobody to part from
-            if backend.name == "gpu":
-                with self._watch.limited(self.place, self.timeout):
-                    xp.cuda.Device().synchronize()
-            self._watch.settle()
-            with self._watch.limited(self.place, self.timeout):
-                distributed.destroy_process_group()
-        self._watch.stop()
+            distributed.destroy_process_group()
         self._inside.close()
 
-    def _use_device(self) -> None:
-        if self._device is not None:
-            import torch
+    def begin_sum(self, tensor: Any) -> Any:
+        """Begin the all-reduce: `tensor` becomes, on every rank and in place, the sum over them.
 
-            torch.cuda.set_device(self._device)
-
-    def _end_lost(self, place: str, seconds: float) -> None:
-        """End this process from the watch's thread; the main thread may be stuck in a C call."""
-        end(f"error: {self.loss(seconds, place)}\n", self.pids)
-
-    def _share_stream(self) -> None:
-        import torch
-
-        xp.cuda.Device().synchronize()  # what the default streams began is done
-        stream = self._inside.enter_context(xp.cuda.Stream(non_blocking=True))
-        self._inside.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)))
-
-    def _pick_device(self, gpus: int) -> int:
-        if self.engine == "nccl" and self.local_size > gpus:
-            raise Refused(
-                f"{self.local_size} ranks on this host, but {gpus} GPU{'s' * (gpus != 1)}: start "
-                f"at most {gpus} here, or let ranks share a GPU with --engine gloo"
-            )
-        return self.local_rank % gpus
-
-    def sum(self, tensor: Any, *, wait: bool = True) -> Any:
-        """The all-reduce: `tensor` becomes, on every rank and in place, the sum over the ranks.
-
-        With ``wait=False`` it has only begun: pass what this returns to `finish`. Raises RankLost.
+        Call ``.wait()`` of what this returns: the host waits on gloo, the stream on NCCL.
         """
         from torch import distributed
 
-        travelling = self._begin(distributed.all_reduce, tensor)
-        return self.finish(travelling) if wait else travelling
+        self._begun.append(self.place)
+        return distributed.all_reduce(tensor, async_op=True)
 
-    def finish(self, travelling: Any) -> None:
-        """Wait for an all-reduce: the host on gloo, the stream on NCCL. Raises RankLost."""
-        with self.losing(self.timeout):
-            travelling.wait()
-
-    def broadcast(self, tensor: Any) -> None:
-        """`tensor` becomes, in place, that of rank 0. Raises RankLost."""
+    def gather(self, what: Any = None) -> list[Any]:
+        """What each rank gives, a Python object, once every rank has come here."""
         from torch import distributed
 
-        self.finish(self._begin(distributed.broadcast, tensor, src=0))
+        self._begun.append(self.place)
+        found = [None] * self.size
+        distributed.all_gather_object(found, what)
+        return found
 
-    def _begin(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        begun: list[Any] = []  # empty as long as the call itself keeps the host
-        self._watch.expect(
-            self.place, self.timeout, lambda: bool(begun) and begun[0].is_completed()
-        )
-        with self.losing(self.timeout):
-            begun.append(collective(*arguments, async_op=True, **options))
-        return begun[0]
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """A block, begun and left by all together: no rank waits longer than `timeout` seconds.
+
+        A thread sees to it: with NCCL the host may wait for the GPU, and that has no limit.
+        """
+        store, over = self._store.clone(), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(store, over), daemon=True)
+        self._beat(store)
+        self.gather()
+        watch.start()
+        try:
+            yield
+            self.gather()
+        finally:
+            over.set()
+            watch.join()
+
+    def _beat(self, store: Any) -> None:
+        beat = f"{len(self._begun)} {os.getpid()} {time.monotonic()}"
+        store.set(f"beat {self.rank}", beat)
+
+    def _watch(self, store: Any, over: threading.Event) -> None:
+        """Lost is who does not beat, or has begun fewer collectives than this rank, too long."""
+        keys, last = [f"beat {rank}" for rank in range(self.size)], {}
+        while not over.wait(POLL):
+            self._beat(store)
+            for rank, beat in enumerate(store.multi_get(keys)):
+                begun, pid, tick = beat.split()
+                sign = begun if int(begun) < len(self._begun) else tick
+                if rank not in last or last[rank][0] != sign:
+                    last[rank] = sign, time.monotonic()
+                elif time.monotonic() - last[rank][1] > self.timeout:
+                    if rank // self.local_size == self.rank // self.local_size:  # on this host
+                        with suppress(OSError):  # torchrun cannot end a stopped process: wake it
+                            os.kill(int(pid), signal.SIGCONT)
+                    place = [*self._begun[int(begun) :], self.place][0]
+                    lost = f"another rank died, or kept this one waiting for {self.timeout:g} s"
+                    end(f"error: {place}: rank {self.rank} of {self.size}: {lost}\n")
 
 
 @contextmanager
-def _silent_stdout() -> Iterator[None]:
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
+def shared_stream(gpu: int) -> Iterator[None]:
+    """A block in which one new stream of `gpu` is the current one of CuPy, nvmath and torch.
+
+    A collective begins after the kernels that wrote its operand; its readers come after it.
+    """
+    import torch
+
+    xp.cuda.Device(gpu).use()  # before anything is allocated
+    torch.cuda.set_device(gpu)
+    xp.cuda.Device().synchronize()  # what the default streams began is done
+    with (
+        xp.cuda.Stream(non_blocking=True) as stream,  # nvmath takes CuPy's
+        torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)),
+    ):
         yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+
+
+def end(message: str) -> None:
+    """End this process at once, with an error: without waiting for a lock or a broken group."""
+    os.write(2, message.encode())
+    os._exit(1)
 
 
 def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) -> None:
@@ -165,19 +155,15 @@ def run(work: Callable[[Ranks], None], *, engine: str | None, timeout: float) ->
 
     torchrun sees a rank end with an error, ends the others, and reports which one was first.
     """
-    try:
-        ranks = Ranks(engine=engine, timeout=timeout)
-    except (Refused, RankLost) as error:
-        sys.exit(f"error: {error}")
+    if "RANK" not in os.environ:
+        command = "torchrun --nproc-per-node 2 -m tutorial_lib.distributed"
+        end(f"error: RANK is not set: start this with torchrun, as in {command}\n")
+    ranks = Ranks(engine=engine, timeout=timeout)
     try:
         with ranks:
             work(ranks)
-        return
-    except Refused as error:
-        ranks.tell_once(f"error: {error}")
-    except RankLost as error:
-        end(f"error: {error}\n", ranks.pids)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    end()
+    except BaseException as error:
+        message = f"{error}" if isinstance(error, RunRefused) else traceback.format_exc()
+        if ranks.rank:  # rank 0 speaks for all: torchrun ends the others meanwhile
+            time.sleep(min(5, timeout / 2))
+        end(f"error: {message}\n")

@@ -1,90 +1,113 @@
 """`python -m tutorial_lib.distributed.scaling`: strong and weak scaling, and the all-reduce alone.
 
-Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` on gloo between CPUs, and
-``scaling_gloo_gpu.json`` where ranks share a GPU by gloo.
+Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` or ``_gpu.json`` on gloo.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
-from tutorial_lib import backend
+from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
-from tutorial_lib.benchmarks import record
-from tutorial_lib.distributed.arguments import count
-from tutorial_lib.distributed.networks import NETWORKS
+from tutorial_lib.distributed.gradients import FlatGradients
+from tutorial_lib.distributed.ranks import Ranks, run
 from tutorial_lib.distributed.start import torchrun
+from tutorial_lib.networks import NETWORKS
+from tutorial_lib.timing import measure
 
-PACKAGES = ("numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "nvmath-python")
-
-
-def launch(ranks: int, plan: dict[str, Any]) -> dict[str, Any]:
-    """What `ranks` processes on this host measure. Raises CalledProcessError if they fail."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "found.json")
-        torchrun(ranks, "tutorial_lib.distributed.measure", json.dumps(plan), path, check=True)
-        return json.loads(path.read_text(encoding="utf-8"))
+PACKAGES = "numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "nvmath-python"
+BYTES = [4**k for k in range(3, 14)]  # of an all-reduce; fewer do not make a ring of chunks
+BLOCK = 0.03  # seconds of work per sample, so that the clock's own cost does not count
 
 
-def hardware() -> str:
-    """What a rank runs on, in a few words."""
-    if backend.name == "cpu":
-        return "one CPU core per rank"
-    name = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    return f"{xp.cuda.runtime.getDeviceCount()} x {name}"
+def time_calls(ranks: Ranks, calls: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, Any]:
+    """For each of `calls`, measured in turn, a summary of this rank's seconds per call."""
+
+    def seconds(call: Callable[[], Any], times: int) -> float:
+        ranks.gather()
+        block = measure(lambda: [call() for _ in range(times)], repeats=1, warm_up=0)
+        return float(block.wall[0]) / times
+
+    once = {name: min(seconds(call, 3) for _ in range(2)) for name, call in calls.items()}
+    times = ranks.gather({name: max(1, round(BLOCK / once[name])) for name in calls})[0]
+    rounds = [{name: seconds(calls[name], times[name]) for name in calls} for _ in range(repeats)]
+    return {name: results.summary([found[name] for found in rounds]) for name in calls}
 
 
-def main(arguments: list[str] | None = None) -> Path:
-    """Measure on each number of ranks in turn, and write the record; returns its path."""
+def time_step(ranks: Ranks, net: str, width: int, batch: int, repeats: int) -> dict[str, Any]:
+    """A training step of `batch` images per rank: without exchange, with it, overlapped."""
+    images = xp.random.default_rng(ranks.rank).standard_normal((batch, 784), dtype=xp.float32)
+    labels = xp.arange(batch) % 10
+    with NETWORKS[net](784, width, 10) as model:
+        gradients = FlatGradients(model, ranks)
+
+        def step(mode: str) -> None:
+            if mode == "compute":
+                gradients.compute_hidden(gradients.compute_output(images, labels))
+            else:
+                gradients.compute(images, labels, overlap=mode == "overlap")
+            gradients.update(1e-4)
+
+        modes = "compute", "exchange", "overlap"
+        return time_calls(ranks, {mode: lambda m=mode: step(m) for mode in modes}, repeats)
+
+
+def time_all(ranks: Ranks, options: argparse.Namespace) -> None:
+    """All that `options` list, on this number of ranks; rank 0 prints its times as JSON."""
+    import torch
+
+    found: dict[str, Any] = {"engine": ranks.engine, "all_reduce": [], "steps": []}
+    batches = sorted({batch // ranks.size for batch in options.batches} | {*options.batches})
+    for width, batch in product(options.widths, batches):
+        point = {"ranks": ranks.size, "width": width, "batch_per_rank": batch}
+        times = time_step(ranks, options.net, width, batch, options.repeats)
+        found["steps"] += [point | {"mode": mode} | times[mode] for mode in times]
+    if ranks.size > 1:
+        tensors = {n: torch.from_dlpack(xp.zeros(n // 4, dtype=xp.float32)) for n in BYTES}
+        sums = {n: lambda n=n: ranks.begin_sum(tensors[n]).wait() for n in BYTES}
+        times = time_calls(ranks, sums, options.repeats)
+        found["all_reduce"] = [{"ranks": ranks.size, "bytes": n} | times[n] for n in BYTES]
+    if ranks.rank == 0:
+        print(json.dumps(found))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure on each number of ranks in turn, and write the record."""
     parser = argparse.ArgumentParser(prog="tutorial_lib.distributed.scaling", description=__doc__)
-    parser.add_argument("--ranks", type=count, nargs="+", default=[1, 2])
-    parser.add_argument("--widths", type=count, nargs="+", default=[30, 512, 2048, 8192])
-    parser.add_argument(
-        "--batches", type=count, nargs="+", default=[256, 4096], help="split, and then per rank"
-    )
-    sizes = [4**k for k in range(3, 14)]  # fewer numbers do not make a ring of chunks
-    parser.add_argument("--bytes", type=count, nargs="+", default=sizes, help="of an all-reduce")
-    parser.add_argument("--net", choices=NETWORKS, default="naive")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--widths", type=int, nargs="+", default=[30, 512, 2048, 8192])
+    parser.add_argument("--batches", type=int, nargs="+", default=[256, 4096])
+    parser.add_argument("--net", choices=["fused", "naive"], default="naive")
     parser.add_argument("--engine", choices=["nccl", "gloo"])
-    parser.add_argument("--repeats", type=count, default=15)
+    parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args(arguments)
-    if options.repeats < 2:
-        parser.error("argument --repeats: quartiles need at least 2")
-    if any(size % 4 for size in options.bytes):
-        parser.error("argument --bytes: float32 has 4 bytes, so each must be a multiple of 4")
-    results: dict[str, Any] = {"all_reduce": [], "steps": []}
-    for ranks in options.ranks:  # all of them before the first is measured
-        if any(batch % ranks for batch in options.batches):
-            parser.error(f"{options.batches} cannot all be split evenly over {ranks} ranks")
+    if any(batch % ranks for batch, ranks in product(options.batches, options.ranks)):
+        parser.error("--batches must be divisible by each of --ranks")
+    hardware = "one CPU core per rank"
+    if backend.name == "gpu":
+        name = xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        hardware = f"{xp.cuda.runtime.getDeviceCount()} x {name}"
+    what = "data-parallel training on one host: steps, and the all-reduce alone"
+    record = {"what": what, "engine": "", "hardware": hardware, "net": options.net}
+    record |= {"unit": "seconds, rank 0's clock", "all_reduce": [], "steps": []}
     for ranks in options.ranks:
-        batches = {batch // ranks for batch in options.batches} | set(options.batches)
-        try:
-            found = launch(ranks, vars(options) | {"batches": sorted(batches)})
-        except subprocess.CalledProcessError:
-            sys.exit(f"error: {ranks} ranks did not finish; what they said is above")
-        results["engine"] = found["engine"]
-        for kind in ("all_reduce", "steps"):
-            results[kind] += found[kind]
-    name = "scaling" if results["engine"] == "nccl" else f"scaling_gloo_{backend.name}"
-    path = record.write(
-        name,
-        record.installed(PACKAGES),
-        {
-            "what": "data-parallel training on one host: steps, and the all-reduce alone",
-            "engine": results.pop("engine"),
-            "hardware": hardware(),
-            "net": options.net,
-            "unit": "seconds, rank 0's clock",
-            **results,
-        },
-    )
+        command = ranks, "tutorial_lib.distributed.scaling", json.dumps(vars(options))
+        found = json.loads(torchrun(*command, check=True, stdout=subprocess.PIPE).stdout)
+        record["engine"] = found["engine"]
+        record["all_reduce"] += found["all_reduce"]
+        record["steps"] += found["steps"]
+    ending = "" if record["engine"] == "nccl" else f"_gloo_{backend.name}"
+    path = results.write(f"scaling{ending}", record, packages=PACKAGES)
     print(f"Written to {path.name} in book/results")
-    return path
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and "RANK" not in os.environ:
     main()
+elif __name__ == "__main__":
+    given = argparse.Namespace(**json.loads(sys.argv[1]))
+    run(lambda ranks: time_all(ranks, given), engine=given.engine, timeout=60)

@@ -1,4 +1,4 @@
-"""Starts ranks on this host from Python: for the notebook, the tests and the benchmark."""
+"""Starts ranks on this host from Python, for the notebook, the tests and the benchmark."""
 
 import os
 import subprocess
@@ -6,20 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGE_ROOT = Path(__file__).parents[2]
 
-
-def torchrun(
-    ranks: int, module: str, *arguments: object, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any:
     """``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, run to its end.
 
-    A free port is found, each rank computes with one thread, and the ranks import this very
-    package. `options` go to `subprocess.run`: ``check=True`` raises CalledProcessError if a rank
-    fails, ``capture_output=True`` keeps what was printed.
+    The ranks, one thread each, import this very package. `options` go to `subprocess.run`, whose
+    CompletedProcess, with text, is returned: ``check=True`` raises CalledProcessError if one fails.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node", str(ranks), "-m", module, *map(str, arguments)]
-    path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+    command = [*launcher, f"--nproc-per-node={ranks}", "-m", module, *map(str, arguments)]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run(command, text=True, env=environment, **options)
