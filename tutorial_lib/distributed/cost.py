@@ -7,11 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def step_flops(width: int, batch: int) -> float:
-    """Multiplications and additions in the five matmuls of a step of 784-width-10."""
-    return 2 * batch * width * (2 * 784 + 3 * 10)
-
-
 def gradient_bytes(width: int) -> int:
     """What travels in a step: the four gradients of 784-width-10 and the loss, in float32."""
     return 4 * (784 * width + width + 10 * width + 10 + 1)

@@ -4,11 +4,12 @@ import hashlib
 from pathlib import Path
 
 from tutorial_lib.backend import Array, to_numpy, xp
-from tutorial_lib.dataset import BATCH_SIZE
+from tutorial_lib.dataset import BATCH_SIZE, batches
 from tutorial_lib.distributed import checkpoint as checkpoints
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.ranks import Ranks, RunRefused
 from tutorial_lib.networks.base import PARAMETERS, MnistNetBase
+from tutorial_lib.networks.inputs import check_epoch
 
 
 def train(
@@ -33,7 +34,7 @@ def train(
         raise RunRefused(f"{batch} images cannot be split evenly over {ranks.size} ranks")
     if batch > len(data[0]):
         raise RunRefused(f"a batch of {batch} needs as many images, there are {len(data[0])}")
-    images, labels = model._check_epoch(*data, learning_rate, batch)
+    images, labels = check_epoch(model, *data, learning_rate, batch)
     run = {"net": type(model).__name__, "hidden": model.num_hidden, "batch": batch}
     run |= {"learning_rate": learning_rate, "images": len(images)}
     first, losses = 0, []
@@ -49,9 +50,9 @@ def train(
     with ranks.watched():
         for epoch in range(first, epochs):
             steps = xp.zeros(len(images) // batch, dtype=xp.float32)  # stays on the device
-            for step in range(len(steps)):
+            for step, whole in enumerate(batches(len(images), batch)):
                 ranks.place = f"epoch {epoch + 1}, batch {step}"
-                begin = step * batch + ranks.rank * share
+                begin = whole.start + ranks.rank * share
                 mine = slice(begin, begin + share)
                 gradients.compute(images[mine], labels[mine], overlap=overlap)
                 steps[step : step + 1] = gradients.loss
