@@ -1,7 +1,6 @@
 """What the GPU's hardware counters say of each kernel of a step, read by Nsight Compute's `ncu`.
 
-`ncu` profiles this script, which takes one step of a network of the book by its name:
-``ncu … python -m tutorial_lib.benchmarks.counters merged 512``.
+`ncu` profiles this script: ``ncu … python -m tutorial_lib.benchmarks.counters merged 512``.
 """
 
 import csv
@@ -28,11 +27,10 @@ METRICS = {
 
 
 def run(*, widths: Sequence[int] = WIDTHS) -> None:
-    """Profile, print, and write ``book/results/counters.json``.
+    """Profile, print, and write ``book/results/counters.json``: compare kernels with each other.
 
-    Times are those under the profiler, at the clock that the GPU happens to have: compare kernels
-    with each other, not with the ladder. Raises Absent without `ncu`, and if it fails, as it does
-    without a GPU and for a user who may not read the counters.
+    Their times are not the ladder's, as the profiler slows them. Raises Absent without `ncu`, and
+    if it fails, as it does without a GPU and for a user who may not read the counters.
     """
     if not shutil.which("ncu"):
         raise Absent("ncu is not on the PATH: it comes with NVIDIA's Nsight Compute")

@@ -66,9 +66,7 @@ def row_of(script: str, *, limit: float = LIMIT, **options: Any) -> dict[str, An
     if done.returncode < 0:
         return {"failed": f"ended by {signal.Signals(-done.returncode).name}"}
     if done.returncode:
-        return {
-            "failed": done.stderr.strip().rpartition("\n")[2] or f"ended with {done.returncode}"
-        }
+        return {"failed": done.stderr.strip().rpartition("\n")[2][:300]}
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -84,22 +82,16 @@ def chosen(field: Sequence[Entrant], only: Sequence[str]) -> list[Entrant]:
 
 
 def time_field(
-    name: str,
-    field: Sequence[Entrant],
-    widths: Sequence[int],
-    *,
-    repeats: int,
-    rounds: int = 2,
-    limit: float = LIMIT,
+    name: str, field: Sequence[Entrant], widths: Sequence[int], *, repeats: int, rounds: int = 2
 ) -> dict[str, Any]:
     """Check and time the field at each width, every other round reversed; print it; its record.
 
     The record is ``book/results/{name}.json``, written as it goes.
     """
     outcomes: dict[Entrant, dict[str, Any]] = {entrant: {} for entrant in field}
-    what = "One epoch by every contestant, from the same weights, each in a process of its own"
     record = {
-        "what": f"{what}, up to {rounds} x {repeats} times",
+        "what": "One epoch by every contestant, each in a process of its own, up to "
+        f"{rounds} x {repeats} times",
         "unit": "milliseconds",
         "backend": backend.name,
         "data": describe_dataset(),
@@ -116,9 +108,9 @@ def time_field(
         if width > entrant.widest or "wall" not in before:
             continue
         given = {"hidden": width, "arithmetic": entrant.arithmetic, "repeats": repeats}
-        row = outcomes[entrant][str(width)] = row_of(entrant.script, limit=limit, **given)
-        if "wall" in row and before["wall"]:
-            for clock in [clock for clock in ("host", "gpu", "wall") if row[clock]]:
+        row = outcomes[entrant][str(width)] = row_of(entrant.script, **given)
+        for clock in ("host", "gpu", "wall") if before["wall"] else ():
+            if row.get(clock):
                 row[clock] = results.summary(before[clock]["samples"] + row[clock]["samples"])
         said = row.get("absent") or row.get("failed") or f"{row['wall']['median']:g} ms"
         print(f"{width:5} {entrant.name}, {entrant.arithmetic}: {said}", flush=True)
