@@ -3,6 +3,7 @@
 The work is that of `torch_peer`: ``lax.scan`` over the epoch in one jit, the weights donated.
 """
 
+import functools
 from argparse import Namespace
 from typing import Any
 
@@ -40,11 +41,8 @@ def scan(problem: Problem, options: Namespace) -> Contestant:
         return tuple(w - LEARNING_RATE * g for w, g in zip(weights, gradients)), loss
 
     with jax.default_matmul_precision("tensorfloat32" if problem.arithmetic == TF32 else "highest"):
-        scanned = jax.jit(
-            lambda w, data: jax.lax.scan(step, w, data, unroll=int(options.unroll)),
-            donate_argnums=0,
-        )
-        run = scanned.lower(weights, data).compile()
+        scanned = functools.partial(jax.lax.scan, step, unroll=int(options.unroll))
+        run = jax.jit(scanned, donate_argnums=0).lower(weights, data).compile()
 
     def epoch() -> Any:
         nonlocal weights

@@ -108,9 +108,8 @@ def peer(problem: Problem, options: Namespace) -> Contestant:
     weights = [torch.tensor(w, device=device) for w in initial]
     classes = torch.arange(10, device=device)
     probabilities = torch.empty((*labels.shape, 10), device=device)
-    step = {"eager": eager, "graph": by_hand, "compiled": compiled}[options.form](
-        weights, problem.batch
-    )
+    forms = {"eager": eager, "graph": by_hand, "compiled": compiled}
+    step = forms[options.form](weights, problem.batch)
 
     def epoch() -> Any:
         targets = (labels[..., None] == classes).float()  # (steps, n, 10)

@@ -32,8 +32,9 @@ def test_the_wall_clock_is_the_slower_of_host_and_gpu():
 
 
 def test_a_summary_has_median_and_quartiles_to_four_digits():
-    found = {"median": 2.346, "quartiles": [1.235, 1235.0], "samples": [1.235, 2.346, 1235.0]}
+    found = {"median": 2.346, "quartiles": [1.791, 618.7], "samples": [1.235, 2.346, 1235.0]}
     assert results.summary([1.23456, 2.34567, 1234.56]) == found
+    assert results.summary([1.0, 2.0])["quartiles"] == [1.25, 1.75]
     assert results.summary([7.0]) == {"median": 7.0, "quartiles": [7.0, 7.0], "samples": [7.0]}
 
 
