@@ -97,9 +97,10 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles and the samples themselves, all to four digits."""
+    """Median, quartiles (never outside the samples) and the samples, all to four digits."""
     digits = [float(f"{sample:.4g}") for sample in samples]
-    low, median, high = statistics.quantiles(digits if len(digits) > 1 else digits * 2, n=4)
+    two = digits if len(digits) > 1 else digits * 2
+    low, median, high = statistics.quantiles(two, n=4, method="inclusive")
     low, median, high = (float(f"{value:.4g}") for value in (low, median, high))
     return {"median": median, "quartiles": [low, high], "samples": digits}
 

@@ -1,1 +1,1 @@
-"""What the book measures: contestants are checked against each other, then timed."""
+"""What the book measures. Each contestant runs in a process of its own: checked, then timed."""

@@ -1,185 +1,142 @@
-"""The ladder: every rung of the book and every peer, checked, then timed, in one run.
+"""The ladder: every rung of the book and every peer, each in a process of its own.
 
-Written to ``book/results/ladder.json`` as it goes, so that a run that is killed leaves what it had;
-``--resume`` goes on from there. A contestant that fails, hangs or takes the GPU down with it ends
-as failed, with the reason; the rest runs on.
+One that hangs, crashes, or takes its GPU context down with it ends as failed, with the reason; the
+rest runs on. Two rounds in opposite order, their samples joined, even out what changes with time.
 """
 
-import contextlib
+import itertools
+import json
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from tutorial_lib import backend, results
-from tutorial_lib.backend import xp
-from tutorial_lib.benchmarks import checks, guard, record, table, timing
-from tutorial_lib.benchmarks.contestant import Absent, Entry, Problem, chosen
-from tutorial_lib.benchmarks.peers import PEERS
-from tutorial_lib.benchmarks.rungs import LOOPS, PUBLISHED, RUNGS
-from tutorial_lib.dataset import describe_dataset, normalized
+from tutorial_lib.benchmarks import readme
+from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Absent
+from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 
 WIDTHS = (30, 512, 8192)
-FIELD: list[Entry] = [*PUBLISHED, *LOOPS, *RUNGS, *PEERS]
-REPEATS, QUICK, SLOW = 15, 5, 2  # timed epochs of a contestant; in a quick run; of a slow one
+LIMIT = 150.0  # seconds for a process
 
 
-def run(
-    command: str = "ladder",
-    *,
-    widths: Sequence[int] = WIDTHS,
-    quick: bool = False,
-    only: Sequence[str] = (),
-    resume: bool = False,
-    restart: Callable[[], None] | None = None,
-    field: Sequence[Entry] = tuple(FIELD),
-    data: tuple[xp.ndarray, xp.ndarray] | None = None,
+class Entrant(NamedTuple):
+    """A line of the field: a name, "rung" or "peer", a script of this folder with its options."""
+
+    name: str
+    kind: str
+    script: str
+    arithmetic: str = FLOAT32
+    widest: int = sys.maxsize
+
+
+def _both(*line: str) -> list[Entrant]:
+    return [Entrant(*line, arithmetic) for arithmetic in (FLOAT32, TF32)]
+
+
+LOADER = "rung --network fused --images loaded --repeats 2"  # each takes seconds
+FIELD = (
+    Entrant("published loader", "rung", LOADER, widest=30),
+    Entrant("published loop", "peer", "rung --network fused"),
+    Entrant("naive CuPy", "peer", "rung --network naive"),
+    Entrant("unchecked resets", "rung", "rung --network unchecked"),
+    *_both("update in the matmul", "rung", "rung --network inplace"),
+    *_both("captured epoch", "rung", "rung --network captured"),
+    *_both("tuned algorithms", "rung", "rung --network tuned"),
+    *_both("merged kernels", "rung", "rung --network merged"),
+    Entrant("one kernel", "rung", "rung --network one-kernel", widest=512),
+    *_both("PyTorch eager", "peer", "torch_peer --form eager"),
+    *_both("PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
+    *_both("torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
+    *_both("JAX scan", "peer", "jax_peer --unroll 1"),
+    *_both("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
+)
+
+
+def row_of(script: str, *, limit: float = LIMIT, **options: Any) -> dict[str, Any]:
+    """The row that a script of this folder prints, within `limit` seconds, or why there is none."""
+    name, *own = script.split()
+    given = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", f"{__package__}.{name}", *given, *own]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {limit:g} s"}
+    if done.returncode < 0:
+        return {"failed": f"ended by {signal.Signals(-done.returncode).name}"}
+    if done.returncode:
+        return {"failed": done.stderr.strip().rpartition("\n")[2][:300]}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"failed": f"printed no row but {done.stdout[-100:]!r}"}
+
+
+def chosen(field: Sequence[Entrant], only: Sequence[str]) -> list[Entrant]:
+    """Those whose "name, arithmetic" contains a part of `only`; Absent for a part that none has."""
+    keys = [f"{entrant.name}, {entrant.arithmetic}" for entrant in field]
+    if missing := [part for part in only if not any(part in key for key in keys)]:
+        raise Absent(f"no name contains {missing[0]!r}; the names are: {'; '.join(keys)}")
+    return [e for e, key in zip(field, keys) if any(part in key for part in only or ("",))]
+
+
+def time_field(
+    name: str, field: Sequence[Entrant], widths: Sequence[int], *, repeats: int, rounds: int = 2
 ) -> dict[str, Any]:
-    """Check and time all contestants of the command (ladder or peers) at each width.
+    """Check and time the field at each width, every other round reversed; print it; its record.
 
-    `only`: parts of names. `restart` is called, from a timer, when a contestant hangs. Returns the
-    record. The README's table is written anew from a full ladder on a GPU, and from no other.
-    Raises guard.DeviceLost if a contestant has broken the GPU's context, Absent for a part that is
-    in no name, or if there is no such run to resume.
+    The record is ``book/results/{name}.json``, written as it goes.
     """
-    field = [e for e in field if command == "ladder" or e.kind == "peer"]
-    keys = chosen([e.key for e in field], only)
-    field = [e for e in field if e.key in keys]
-    images, labels = data or normalized(True)
-    whole = not only and tuple(widths) == WIDTHS and data is None
-    name = command if whole else f"{command}_part"
-    if backend.name != "gpu":
-        name = f"{command}_cpu"
-    content = _blank(field, widths, quick, Problem(widths[0], images, labels).steps)
-    if resume:
-        _take_over(content, name)
-
-    packages = record.installed()
-
-    def write() -> None:
-        record.write(name, packages, content)
-        if name == "ladder":
-            table.update_readme(results.load(name))
-
-    start = time.perf_counter()
-    for width in widths:
-        if width not in content["done"]:
-            _say(f"\nWidth {width}")
-            _run_width(content, field, Problem(width, images, labels), write, restart)
-            content["done"].append(width)
-            write()
-    content["seconds"] = round(time.perf_counter() - start, 1)
-    write()
-    written = results.load(name)
-    _say(f"\n{table.table(written)}\n\n{table.notes(written)}")
-    _say(f"\nWritten to {name}.json in book/results; {content['seconds']:.0f} s")
-    return written
-
-
-def _blank(
-    field: Sequence[Entry], widths: Sequence[int], quick: bool, steps: int
-) -> dict[str, Any]:
-    return {
-        "what": "one epoch by every contestant, from the same weights, images on the device",
+    outcomes: dict[Entrant, dict[str, Any]] = {entrant: {} for entrant in field}
+    record = {
+        "what": "One epoch by every contestant, each in a process of its own, up to "
+        f"{rounds} x {repeats} times",
         "unit": "milliseconds",
-        "clocks": timing.__doc__,
-        "machine": record.device(),
         "backend": backend.name,
         "data": describe_dataset(),
-        "network": "784-H-10, batch 256, learning rate 0.1, file order",
-        "steps": steps,
-        "repeats": QUICK if quick else REPEATS,
-        "bounds": {"early": checks.EARLY, "later": checks.LATER, "width 30": checks.NARROW},
+        "steps": len(raw(True)[1]) // BATCH_SIZE,
         "widths": list(widths),
-        "done": [],
         "contestants": [
-            {"name": e.name, "kind": e.kind, "arithmetic": e.arithmetic, "widths": {}}
+            {"name": e.name, "kind": e.kind, "arithmetic": e.arithmetic, "widths": outcomes[e]}
             for e in field
         ],
     }
+    turns = [entrant for turn in range(rounds) for entrant in field[:: (-1) ** turn]]
+    for width, entrant in itertools.product(widths, turns):
+        before = outcomes[entrant].get(str(width), {"wall": None})
+        if width > entrant.widest or "wall" not in before:
+            continue
+        given = {"hidden": width, "arithmetic": entrant.arithmetic, "repeats": repeats}
+        row = outcomes[entrant][str(width)] = row_of(entrant.script, **given)
+        for clock in ("host", "gpu", "wall") if before["wall"] else ():
+            if row.get(clock):
+                row[clock] = results.summary(before[clock]["samples"] + row[clock]["samples"])
+        said = row.get("absent") or row.get("failed") or f"{row['wall']['median']:g} ms"
+        print(f"{width:5} {entrant.name}, {entrant.arithmetic}: {said}", flush=True)
+        results.write(name, record)
+    found = results.load(name)
+    print(f"{readme.ladder(found)}\n\nWritten to {name}.json in book/results")
+    return found
 
 
-def _take_over(content: dict[str, Any], name: str) -> None:
-    """What an earlier run finished, and who failed in it."""
-    try:
-        before = results.load(name)
-    except FileNotFoundError as error:
-        raise Absent(f"nothing to resume: {error}") from error
-    for key in ("machine", "data", "steps", "repeats"):
-        if before[key] != content[key]:
-            raise Absent(
-                f"the run in {name}.json cannot be resumed, its {key} differ from this run's: "
-                f"{before[key]}, now {content[key]}"
-            )
-    content["done"] = before["done"]
-    known = {(c["name"], c["arithmetic"]): c["widths"] for c in before["contestants"]}
-    for contestant in content["contestants"]:
-        contestant["widths"] |= known.get((contestant["name"], contestant["arithmetic"]), {})
-
-
-def _run_width(
-    content: dict[str, Any],
-    field: Sequence[Entry],
-    problem: Problem,
-    write: Callable[[], None],
-    restart: Callable[[], None] | None,
+def run(
+    command: str, *, widths: Sequence[int] = WIDTHS, quick: bool = False, only: Sequence[str] = ()
 ) -> None:
-    width, built = str(problem.num_hidden), {}
-    outcomes = {e.key: c["widths"] for e, c in zip(field, content["contestants"])}
-    expected = checks.naive_losses(problem)
-    try:
-        for entry in field:
-            outcome = outcomes[entry.key].get(width, {})
-            if "failed" not in outcome:
-                outcomes[entry.key][width] = {"failed": guard.UNFINISHED}
-                write()
-                with guard.patience(restart):
-                    contestant, outcome = guard.admit(entry, problem, expected)
-                outcomes[entry.key][width] = outcome
-                if contestant is not None:
-                    built[entry.key] = contestant
-            _say(f"  {entry.key:40} {_line(outcome)}")
-            if "failed" in outcome:
-                write()
-                guard.require_device(entry.key)
-        start = time.perf_counter()
+    """Check and time the contestants of the command, ladder or peers, whose names contain `only`.
 
-        def failed(key: str, error: Exception) -> None:
-            outcomes[key][width] = {"failed": guard.reason(error)}
-            _say(f"  {key:40} {_line(outcomes[key][width])}")
-            guard.require_device(key)
-
-        def watch(key: str) -> AbstractContextManager[None]:
-            def hangs() -> None:
-                outcomes[key][width] = {"failed": guard.UNFINISHED}
-                write()
-                restart()
-
-            return guard.patience(hangs if restart else None)
-
-        few = 1 if content["repeats"] == QUICK else SLOW
-        repeats = {key: few if c.slow else content["repeats"] for key, c in built.items()}
-        for key, times in timing.measure(built, repeats, failed=failed, watch=watch).items():
-            outcomes[key][width] |= times
-            host, wall = times["host"]["median"], times["wall"]["median"]
-            gpu = f", GPU {times['gpu']['median']:g}" if times["gpu"] else ""
-            _say(f"  {key:40} {wall:8g} ms, host {host:g}{gpu}")
-        _say(f"  timed in {time.perf_counter() - start:.1f} s")
-    finally:
-        write()
-        for contestant in built.values():
-            with contextlib.suppress(Exception):
-                contestant.close()
+    Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
+    whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
+    """
+    field = chosen([e for e in FIELD if command == "ladder" or e.kind == "peer"], only)
+    name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
+    found = time_field(name, field, widths, repeats=5 if quick else 8, rounds=1 if quick else 2)
+    if name == f"{command}_part" and not only and tuple(widths) == WIDTHS:
+        results.write(command, found)
+        if command == "ladder":
+            put()
 
 
-def _line(outcome: dict[str, Any]) -> str:
-    for what in ("absent", "failed"):
-        if what in outcome:
-            return f"{what}: {outcome[what]}"
-    return f"checked, {outcome['check']}, {outcome['seconds']} s"
-
-
-def _say(text: str) -> None:
-    print(text)
-    sys.stdout.flush()
+def put() -> None:
+    """Write the table of the ladder's record into the README."""
+    readme.put(readme.BEGIN, readme.ladder(results.ladder()))

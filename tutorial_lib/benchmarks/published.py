@@ -1,66 +1,44 @@
 """The published run, trained anew with both networks, and its table in the README."""
 
-import contextlib
-import io
+from typing import Any
 
 from tutorial_lib import backend, results
-from tutorial_lib.benchmarks import record
-from tutorial_lib.benchmarks.contestant import Absent
-from tutorial_lib.benchmarks.table import END, README, replace_between
-from tutorial_lib.dataset import describe_dataset, find_mnist
-from tutorial_lib.doctor import describe_backend
-from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.training import test, train
+from tutorial_lib.benchmarks import readme
+from tutorial_lib.benchmarks.contest import Absent
+from tutorial_lib.dataset import describe_dataset, find_mnist, normalized
+from tutorial_lib.networks import MnistNet, MnistNetNaive
+from tutorial_lib.training import test
 
 BEGIN = "<!-- published run: python -m tutorial_lib.benchmarks published -->"
-NETWORKS = {"MnistNetNaive": MnistNetNaive, "MnistNet": MnistNet}
 
 
 def run() -> None:
-    """Train and test both networks for one epoch, print the table, write the record.
+    """Train and test both networks, write ``book/results/published_run_{backend}.json``.
 
-    The record is ``book/results/published_run_{backend}.json``. Raises Absent without the full
-    data set, on which alone the numbers can agree.
+    On the CPU the README's table, too. Raises Absent without the full data set, on which alone the
+    numbers can agree.
     """
     if find_mnist() is None:
         raise Absent("the published run needs the full MNIST data set: see the setup page")
-    published = results.load("published_h200")
-    ours = {}
-    for name, network in NETWORKS.items():
-        with contextlib.redirect_stdout(io.StringIO()), network(784, 30, 10) as model:
-            losses = train(model)
+    published, ours = results.load("published_h200"), {}
+    for network in (MnistNetNaive, MnistNet):
+        with network(784, 30, 10) as model:
+            losses = model.epoch(*normalized(True)).tolist()
             correct = round(test(model) * published["tested"])
-        ours[name] = {"losses": {str(i): losses[i] for i in range(0, 234, 20)}, "correct": correct}
-    print(table(ours))
-    path = record.write(
-        f"published_run_{backend.name}",
-        ["numpy", "nvmath-python"],
-        {
-            "what": "the published run, one epoch of 784-30-10 with seed 1234",
-            "backend": describe_backend(),
-            "data": describe_dataset(),
-            "networks": ours,
-        },
-    )
-    print(f"\nWritten to {path.name} in book/results")
+        kept = {batch: losses[int(batch)] for batch in published["losses"]}
+        ours[network.__name__] = {"losses": kept, "correct": correct}
+    what = "the published run, one epoch of 784-30-10 with seed 1234"
+    record = {"what": what, "data": describe_dataset(), "networks": ours}
+    results.write(f"published_run_{backend.name}", record)
     if backend.name == "cpu":
-        README.write_text(with_table(README.read_text(encoding="utf-8"), ours), encoding="utf-8")
+        readme.put(BEGIN, table(ours))
+    print(table(ours))
 
 
-def with_table(readme: str, ours: dict) -> str:
-    """The README's text, the table of the published run put in anew between its two markers."""
-    return replace_between(readme, BEGIN, END, table(ours))
-
-
-def table(ours: dict) -> str:
+def table(ours: dict[str, Any]) -> str:
     """The published losses beside ours, as a Markdown table."""
     published = results.load("published_h200")
-    rows = [["batch", "published", *(f"`{name}`" for name in ours)], ["--:"] * (2 + len(ours))]
-    for batch, loss in published["losses"].items():
-        rows.append([batch, f"{loss:.6f}", *(f"{x['losses'][batch]:.6f}" for x in ours.values())])
-    tested = f"{published['tested']:,}"
-    counts = [f"{published['correct']} of {tested}"]
-    counts += [f"{x['correct']} of {tested}" for x in ours.values()]
-    rows.append(["correct", *counts])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    runs = [published, *ours.values()]
+    rows = [[i, *(f"{run['losses'][i]:.6f}" for run in runs)] for i in published["losses"]]
+    rows.append(["correct", *(f"{run['correct']} of {published['tested']:,}" for run in runs)])
+    return results.table(["batch", "published", *(f"`{name}`" for name in ours)], rows)

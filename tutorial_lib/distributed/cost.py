@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutorial_lib.networks.base import step_flops
+
 
 def gradient_bytes(width: int) -> int:
     """What travels in a step: the four gradients of 784-width-10 and the loss, in float32."""

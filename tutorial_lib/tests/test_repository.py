@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tutorial_lib import results, show
-from tutorial_lib.benchmarks import published, table
+from tutorial_lib.benchmarks import published, readme
 from tutorial_lib.functions import one_hot
 from tutorial_lib.networks.naive import MnistNetNaive
 
@@ -209,9 +209,9 @@ def test_records_name_machine_and_versions():
 
 
 def test_the_table_in_the_readme_is_that_of_the_record():
-    readme = published.README.read_text()
+    text = readme.README.read_text()
     networks = results.load("published_run_cpu")["networks"]
-    assert published.with_table(readme, networks) == readme
+    assert readme.with_table(text, published.BEGIN, published.table(networks)) == text
     for network in networks.values():
         assert network["correct"] == 9131
         for batch, loss in results.load("published_h200")["losses"].items():
@@ -220,20 +220,20 @@ def test_the_table_in_the_readme_is_that_of_the_record():
 
 def test_the_record_in_the_readme_is_that_of_the_ladder():
     ladder = results.ladder()
-    readme = published.README.read_text()
-    assert table.with_record(readme, ladder) == readme
+    text = readme.README.read_text()
+    assert readme.with_table(text, readme.BEGIN, readme.ladder(ladder)) == text
     assert ladder["backend"] == "gpu"
     assert ladder["widths"] == [30, 512, 8192]
     assert ladder.get("done", [30, 512, 8192]) == [30, 512, 8192]
 
 
 def test_the_numbers_in_the_readme_are_those_of_the_records():
-    readme = " ".join(published.README.read_text().split())
+    text = " ".join(readme.README.read_text().split())
     epochs = results.load("published_h200")["epoch_milliseconds"]
     fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
-    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in readme
+    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in text
     record = results.load("conformance")
-    assert f"on an H100: {record['matmul']['cases']:,} matmuls" in readme
+    assert f"on an H100: {record['matmul']['cases']:,} matmuls" in text
     assert "H100" in record["machine"]
     assert len(record["questions"]["answers"]) > 100
     networks = results.load("published_run_gpu")["networks"].values()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tutorial_lib import MnistNet, results
 from tutorial_lib.distributed import scaling
 from tutorial_lib.distributed.cost import Machine, Ring, fit, gradient_bytes
-from tutorial_lib.networks.base import step_flops
 from tutorial_lib.distributed.ring import ring_all_reduce
+from tutorial_lib.networks.base import step_flops
 
 
 @given(ranks=st.integers(1, 7), n=st.integers(0, 20), seed=st.integers(0, 99))

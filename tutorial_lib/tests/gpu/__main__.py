@@ -12,8 +12,7 @@ import time
 
 import numpy as np
 
-from tutorial_lib import backend
-from tutorial_lib.benchmarks import record
+from tutorial_lib import backend, results
 from tutorial_lib.dataset import describe_dataset
 from tutorial_lib.doctor import describe_backend
 from tutorial_lib.reference import random as reference_random
@@ -87,15 +86,10 @@ def main() -> None:
         print(f"  {name:24} {result}")
     memory = device_memory()
     print(f"device memory after 2 and 20 epochs: {memory}", flush=True)
-    device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, text=True).stdout.split()[0]
-    path = record.write(
+    path = results.write(
         "conformance",
-        ["numpy", "nvmath-python"],
         {
             "what": "the reference backend against nvmath, cuBLASLt and cuRAND on a GPU",
-            "machine": f"one {device}, driver {driver}",
             "cupy": cupy.__version__,
             "cublaslt": cublasLt.get_version(),
             "backend": describe_backend(),

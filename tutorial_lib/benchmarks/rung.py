@@ -1,0 +1,37 @@
+"""The networks of the book as contestants: `python -m tutorial_lib.benchmarks.rung --help`."""
+
+from argparse import Namespace
+from typing import Any
+
+from tutorial_lib import networks
+from tutorial_lib.backend import MatmulComputeType, xp
+from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Contestant, Problem, main
+from tutorial_lib.dataset import per_image_loader
+
+
+def rung(problem: Problem, options: Namespace) -> Contestant:
+    """A network by its name in `NETWORKS`, trained by its ``epoch`` over images on the device.
+
+    `plans` and `launch` name a class of `tutorial_lib.networks`; "own" keeps the network's own.
+    With `images` "loaded", as published: torch's DataLoader prepares them in every epoch.
+    """
+    chosen = {"plans": options.plans, "launch": options.launch}
+    given = {key: getattr(networks, name) for key, name in chosen.items() if name != "own"}
+    if problem.arithmetic == TF32:
+        given["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
+    model = networks.NETWORKS[options.network](784, problem.hidden, 10, **given)
+
+    def loaded() -> Any:
+        losses = xp.empty(problem.steps, xp.float32)
+        for i, (x, labels) in enumerate(per_image_loader(train=True)):
+            model.step(x, labels, losses[i : i + 1], LEARNING_RATE)
+        return losses
+
+    epoch = loaded if options.images == "loaded" else lambda: problem.train(model)
+    return epoch, lambda: model.parameters
+
+
+if __name__ == "__main__":
+    plans, launch = ("own", "Plans", "UncheckedPlans", "MeasuredPlans"), ("own", "Loop", "Graph")
+    names, images = list(networks.NETWORKS), ("resident", "loaded")
+    main(rung, network=names, images=images, plans=plans, launch=launch)
