@@ -25,11 +25,6 @@ def test_each_pattern_says_when_what_it_costs_and_what_it_prevents(section):
     assert "{doc}`../notebooks/" in section.partition("**Derived in**")[2]
 
 
-def test_there_are_as_many_patterns_as_the_page_says():
-    assert "Eleven patterns" in PAGE
-    assert len(SECTIONS) == 11
-
-
 def first_look():
     """What the pattern of capture compares, as the page states it."""
     contestants = results.load("first_look_h200")["contestants"]
@@ -48,5 +43,3 @@ def test_every_speed_is_in_the_record():
     fused, naive = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
     (overhead,) = re.findall(r"about (\d+) microseconds", PAGE)
     assert overhead == str(round(1000 * (fused - naive) / 234 / 5))
-    for package in ("nvmath-python", "cupy-cuda13x"):
-        assert record["versions"][package] in PAGE

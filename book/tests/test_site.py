@@ -10,8 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
-
-from tutorial_lib.tests.browser import BOOK, PAGES, extreme_fonts, need_book
+from browser import BOOK, PAGES, extreme_fonts, need_book
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -119,33 +118,6 @@ def test_the_site_is_light():
 # In the browser.
 
 
-@pytest.fixture
-def trouble(browser):
-    """Opens pages; collects console errors, failed requests, and requests to another host."""
-
-    def visit(url, **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-        page.on("request", lambda r: problems.append(r.url) if is_remote(r.url) else None)
-        page.goto(url)
-        page.wait_for_load_state("load")
-        return page
-
-    contexts, problems = [], []
-    yield visit, problems
-    for context in contexts:
-        context.close()
-
-
-def is_remote(url):
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1"
-
-
 def wait_for_formulas(opened):
     formulas = opened.locator(".math").count()
     typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
@@ -154,18 +126,16 @@ def wait_for_formulas(opened):
 
 
 @EVERY_PAGE
-def test_a_page_in_the_browser(page, trouble):
+def test_a_page_in_the_browser(page, visit):
     """From the disk: no error, no request elsewhere, mathematics typeset, accessible.
 
     axe-core must find nothing serious, and no poor contrast in the dark either. One rule exempts
     the bibliography, whose list items Sphinx makes.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    visit, problems = trouble
     opened = visit((BOOK / page).as_uri(), color_scheme="light")
     wait_for_formulas(opened)
     assert opened.locator("mjx-merror").count() == 0
-    assert problems == []
     opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
     serious = {}
     for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
@@ -180,12 +150,11 @@ def test_a_page_in_the_browser(page, trouble):
 
 
 @EVERY_PAGE
-def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, trouble):
+def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
     """In the page's own fonts, the narrowest and the widest, with all that is folded unfolded.
 
     Formulas and tables may scroll on a screen, with a scroll bar that is seen.
     """
-    visit, _ = trouble
     opened = visit((BOOK / page).as_uri(), is_mobile=True)  # no scroll bar beside the page
     wait_for_formulas(opened)
     opened.evaluate(UNFOLD)
@@ -202,38 +171,7 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, trouble):
     assert not cut
 
 
-@pytest.mark.parametrize(
-    ("name", "media", "element", "style", "value"),
-    [
-        ("index", "screen", "figcaption", "fontWeight", "400"),
-        ("epilogs", "screen", "pre", "textIndent", r"[1-9].*px hanging each-line"),
-        ("epilogs", "screen", "pre", "fontSize", r"12\.48px"),
-        ("epilogs", "screen", "td", "overflowWrap", "break-word"),
-        ("epilogs", "screen", "div.math ::-webkit-scrollbar-thumb", "backgroundColor", r"rgb\(.*"),
-        ("epilogs", "print", "td", "overflowWrap", "anywhere"),
-        ("epilogs", "print", "div.highlight", "breakInside", "auto"),
-        ("epilogs", "print", ".highlight-text", "breakInside", "auto"),
-        ("epilogs", "print", "p", "fontSize", r"12\.8px"),
-        ("bibliography", "screen", ".citation", "marginBottom", "8px"),
-        ("bibliography", "screen", ".citation .label", "display", "none"),
-        ("bibliography", "screen", ".citation p", "marginLeft", "0px"),
-    ],
-)
-def test_a_style_that_no_measurement_of_width_shows(name, media, element, style, value, trouble):
-    """How lines go on, words in tables stay whole, and bars, captions and entries look."""
-    visit, _ = trouble
-    opened = visit((BOOK / "book" / f"{name}.html").as_uri())
-    opened.emulate_media(media=media)
-    element, _, pseudo = element.partition(" ::")
-    found = opened.locator(f".bd-article {element}").last.evaluate(
-        "(element, [pseudo, style]) => getComputedStyle(element, pseudo)[style]",
-        [f"::{pseudo}" if pseudo else None, style],
-    )
-    assert re.fullmatch(value, found)
-
-
-def test_a_link_to_the_next_page_has_half_a_phone(trouble):
-    visit, _ = trouble
+def test_a_link_to_the_next_page_has_half_a_phone(visit):
     opened = visit((BOOK / "book" / "glossary.html").as_uri(), is_mobile=True)
     opened.set_viewport_size({"width": 360, "height": 740})
     _, widest = extreme_fonts(opened)
@@ -243,8 +181,7 @@ def test_a_link_to_the_next_page_has_half_a_phone(trouble):
 
 
 @EVERY_PAGE
-def test_a_dark_page_is_printed_in_black_on_white(page, trouble):
-    visit, _ = trouble
+def test_a_dark_page_is_printed_in_black_on_white(page, visit):
     opened = visit((BOOK / page).as_uri(), color_scheme="dark")
     assert opened.evaluate(INK) != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
     opened.emulate_media(media="print", color_scheme="dark")
@@ -285,17 +222,13 @@ def server():
 
 
 @pytest.mark.parametrize("page", ["book/index.html", "notebooks/03_gradients.html"])
-def test_a_first_page_is_light_over_the_wire(page, server, trouble):
-    visit, problems = trouble
-    visit(server + page).wait_for_timeout(500)
-    assert problems == []
+def test_a_first_page_is_light_over_the_wire(page, server, visit):
+    visit(server + page).wait_for_timeout(500)  # for what scripts load
     assert Quiet.sent < 1.5e6, f"{page} costs {Quiet.sent / 1e6:.2f} MB"
 
 
-def test_search_finds_an_epilog(server, trouble):
-    visit, problems = trouble
+def test_search_finds_an_epilog(server, visit):
     opened = visit(server + "search.html?q=DRELU")
     opened.wait_for_selector("#search-results li a")
     titles = " ".join(opened.locator("#search-results li a").all_inner_texts())
     assert "epilog" in titles
-    assert problems == []

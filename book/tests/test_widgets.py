@@ -4,57 +4,65 @@ Needs Chromium and the built book: ``_build/html``, or the folder that `BOOK_HTM
 """
 
 import base64
-import contextlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import widgets
+from browser import BOOK
 
-from tutorial_lib import widgets
+from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
+from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.matmul import MatmulEpilog, matmul
-from tutorial_lib.tests.browser import BOOK
-from tutorial_lib.tests.strokes import STROKES
 
+STROKES = json.loads(Path(__file__).with_name("strokes.json").read_text())  # as a person draws
 PAGES = widgets.WEIGHTS.parents[2]
-CASES = json.loads(widgets.CASES.read_text())
+STORED = json.loads(widgets.WEIGHTS.read_text().partition(".weights = ")[2].rstrip(";\n"))
 STAGES = {epilog.name: [stage.__name__ for stage in s] for epilog, s in epilogs.STAGES.items()}
 # The matrices that the fields hold, by name.
 FIELDS = """() => Object.fromEntries([...document.querySelectorAll("[data-part=inputs] table")].map(
   (table) => [table.caption.textContent.split(" ")[0], [...table.tBodies[0].rows].map(
     (row) => [...row.querySelectorAll("input")].map(
       (field) => field.type === "checkbox" ? field.checked : field.valueAsNumber))]))"""
-RUN = """(cases) => cases.map((c) =>
-  window.FusionBook.epilog.run(c.epilog, c.a, c.b, c.inputs, c.a_order))"""
+RUN = "(c) => FusionBook.epilog.run(c.epilog, c.a, c.b, c.inputs, c.order)"
+CLASSIFY = """(images) => { const { network, weights } = window.FusionBook;
+  return images.map((image) => network.forward(network.load(weights), image)); }"""
 
 
-def sample_digits(indices):
+def sample_digits():
+    """The sample's test digits, pixels 0 to 1, with their labels."""
     with np.load(SAMPLE) as sample:
-        return sample["test_images"][list(indices)] / 255
+        return sample["test_images"] / 255, sample["test_labels"]
 
 
-def rounded(cases):
-    return json.loads(json.dumps(cases), parse_float=lambda text: round(float(text), 9))
-
-
-def test_stored_weights_give_the_stored_probabilities():
-    stored = json.loads(widgets.WEIGHTS.read_text().partition(".weights = ")[2].rstrip(";\n"))
-    assert stored["accuracy"] > 0.95
-    assert widgets.WEIGHTS.stat().st_size < 60_000
-
-    def affine(layer, x):
-        part = stored[layer]
+def stored_network():
+    """The network of the page in the package's own class."""
+    network = MnistNetNaive(784, widgets.HIDDEN, 10)
+    for layer in ("hidden", "output"):
+        part = STORED[layer]
         levels = np.frombuffer(base64.b64decode(part["levels"]), np.int8)
-        weights = levels.reshape(len(part["scale"]), -1) * np.array(part["scale"])[:, None]
-        return x @ weights.T + part["bias"]
+        weights = levels.reshape(len(part["scale"]), -1) * np.float32(part["scale"])[:, None]
+        getattr(network, f"weights_{layer}")[...] = xp.asarray(weights)
+        getattr(network, f"bias_{layer}")[...] = xp.asarray(part["bias"])
+    return network
 
-    x = (sample_digits(case["index"] for case in CASES["digits"]) - MEAN) / STD
-    probabilities = 1 / (1 + np.exp(-affine("output", np.maximum(affine("hidden", x), 0))))
-    np.testing.assert_allclose(
-        probabilities, [case["probabilities"] for case in CASES["digits"]], atol=1e-5
-    )
+
+def read(images):
+    """The ten probabilities that Python gets from the stored weights for each image."""
+    return to_numpy(stored_network().forward(xp.asarray((images - MEAN) / STD, xp.float32)))
+
+
+def test_the_stored_weights_read_digits_as_well_as_the_page_says():
+    images, labels = sample_digits()
+    accuracy = (read(images).argmax(axis=1) == labels).mean()
+    assert accuracy == pytest.approx(STORED["accuracy"], abs=0.02)
+    assert accuracy > 0.95
+    assert STORED["examples"] == widgets.example_digits()
+    assert widgets.WEIGHTS.stat().st_size < 60_000
 
 
 @pytest.mark.parametrize("name", ["draw_a_digit", "step_an_epilog"])
@@ -64,50 +72,44 @@ def test_without_javascript_the_page_says_so_and_hides_the_widget(name):
     assert re.search(r'<section class="widget" id="[a-z-]+" aria-label="[^"]+" hidden>', source)
 
 
-def test_a_level_is_at_most_half_a_step_off(rng):
-    weights = rng.normal(size=(5, 40)).astype(np.float32)
-    levels, scale = widgets.quantize(weights)
-    assert (np.abs(levels * scale[:, None] - weights) <= 0.501 * scale[:, None]).all()
+def reference(epilog, fields):
+    """What Python computes: extra inputs, d after each stage, the result, extra outputs.
 
-
-def test_stored_epilog_cases_are_those_of_the_reference():
-    assert rounded(widgets.epilog_cases()) == rounded(CASES["epilogs"])
-
-
-def test_the_sample_is_not_enough_to_train_on(monkeypatch):
-    monkeypatch.setattr(widgets, "find_mnist", lambda: None)
-    with pytest.raises(SystemExit, match="full MNIST"):
-        widgets.main()
+    `fields` has a, b and the extra inputs as matrices, unpacked.
+    """
+    a = np.array(fields["a"], float, order="F" if epilog == MatmulEpilog.BGRADA else "C")
+    b = np.array(fields["b"], float)
+    inputs = {}
+    for name in epilogs.input_names(epilog):
+        values = np.array(fields[name])
+        if name == "relu_aux":
+            inputs[name] = epilogs.pack_mask(values)
+        elif name == "gelu_aux":
+            rows = -(-len(values) // epilogs.GELU_ROWS) * epilogs.GELU_ROWS
+            inputs[name] = np.zeros((rows, values.shape[1]), order="F")
+            inputs[name][: len(values)] = values
+        else:
+            inputs[name] = values.ravel().astype(float)
+    call = epilogs.Call(a, b, inputs)
+    steps = [a @ b]
+    for stage in epilogs.STAGES[epilog]:
+        d = steps[-1].copy()
+        stage(d, call)
+        steps.append(d)
+    result = matmul(a, b, epilog=epilog, epilog_inputs=inputs or None)
+    result = result[0] if isinstance(result, tuple) else result
+    return inputs, steps, result, call.outputs
 
 
 @pytest.fixture
-def visit(browser):
-    """Opens a page of the book; at the end, no widget has complained or asked for anything."""
-    with contextlib.ExitStack() as contexts:
-        trouble = []
+def widget(visit):
+    """Opens a page of the book, by its name."""
 
-        def open_page(name, width=1300, **options):
-            context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-            contexts.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(5000)
-            page.on(
-                "pageerror",
-                lambda e: trouble.append(e.stack) if "/_static/widgets/" in e.stack else 0,
-            )
-            page.on("console", lambda m: note(m) if "/_static/widgets/" in m.location["url"] else 0)
-            page.on("request", lambda r: trouble.append(r.url) if remote(r.url) else 0)
-            page.goto(f"{(BOOK / 'book' / name).resolve().as_uri()}.html")
-            return page
+    def open_page(name, width=1300, **options):
+        address = (BOOK / "book" / f"{name}.html").as_uri()
+        return visit(address, viewport={"width": width, "height": 900}, **options)
 
-        def note(message):
-            trouble.append(message.text)
-
-        def remote(url):
-            return not url.startswith(("file:", "data:", "blob:"))
-
-        yield open_page
-        assert trouble == []
+    return open_page
 
 
 def text(page, part):
@@ -131,24 +133,18 @@ def draw(page, strokes, scale=1.0, shift=0):
         page.mouse.up()
 
 
-def test_the_network_in_the_page_is_the_one_in_python(visit):
-    page = visit("draw_a_digit")
-    images = sample_digits(case["index"] for case in CASES["digits"]).tolist()
-    found = page.evaluate(
-        """(images) => { const { network, weights } = window.FusionBook;
-        return images.map((image) => network.forward(network.load(weights), image)); }""",
-        images,
-    )
-    for case, result in zip(CASES["digits"], found):
-        assert result["probabilities"] == pytest.approx(case["probabilities"], abs=1e-5)
-        assert len(result["hidden"]) == widgets.HIDDEN
+def test_the_network_in_the_page_is_the_one_in_python(widget):
+    images = sample_digits()[0][:6]
+    found = widget("draw_a_digit").evaluate(CLASSIFY, images.tolist())
+    np.testing.assert_allclose([one["probabilities"] for one in found], read(images), atol=1e-5)
+    assert {len(one["hidden"]) for one in found} == {widgets.HIDDEN}
 
 
-def test_drawings_become_images_like_those_of_mnist(visit):
-    page = visit("draw_a_digit")
+def test_drawings_become_images_like_those_of_mnist(widget):
+    page = widget("draw_a_digit")
     strokes = [STROKES[digit] for digit in STROKES]
     drawn = page.evaluate("(all) => all.map((s) => [...FusionBook.digit.fromStrokes(s)])", strokes)
-    for images in (np.array(drawn), sample_digits(range(200))):
+    for images in (np.array(drawn), sample_digits()[0][:200]):
         for image in images.reshape(-1, 28, 28):
             rows, columns = np.nonzero(image.max(axis=1))[0], np.nonzero(image.max(axis=0))[0]
             assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
@@ -158,10 +154,10 @@ def test_drawings_become_images_like_those_of_mnist(visit):
     assert 70 < np.sum(drawn) / len(drawn) < 130  # as much ink as MNIST has: 104 on average
 
 
-def test_a_drawn_3_is_recognized_at_any_size_and_place(visit):
-    page = visit("draw_a_digit")
+def test_a_drawn_3_is_recognized_at_any_size_and_place(widget):
+    page = widget("draw_a_digit")
     for scale, shift in ((1, 0), (0.4, 5), (0.5, 130)):
-        draw(page, STROKES[3], scale, shift)
+        draw(page, STROKES["3"], scale, shift)
         assert text(page, "winner").startswith("The network reads a 3 (")
         assert page.locator(".widget-winner").inner_text().split()[0] == "3"
         page.click("[data-part=clear]")
@@ -169,30 +165,30 @@ def test_a_drawn_3_is_recognized_at_any_size_and_place(visit):
         assert page.locator(".widget-winner").count() == 0
 
 
-def test_most_drawn_digits_are_recognized(visit):
-    page = visit("draw_a_digit")
+def test_most_drawn_digits_are_recognized(widget):
+    page = widget("draw_a_digit")
     read = {}
     for digit, strokes in STROKES.items():
         draw(page, strokes)
         read[digit] = text(page, "winner").partition(" (")[0][-1]
         page.click("[data-part=clear]")
-    assert sum(str(digit) == answer for digit, answer in read.items()) >= 9, read
+    assert sum(digit == answer for digit, answer in read.items()) >= 9, read
 
 
-def test_a_finger_draws(visit):
-    page = visit("draw_a_digit", has_touch=True)
+def test_a_finger_draws(widget):
+    page = widget("draw_a_digit", has_touch=True)
     page.locator("[data-part=pad]").scroll_into_view_if_needed()
     box = page.locator("[data-part=pad]").bounding_box()
     touch = page.context.new_cdp_session(page)
-    points = [{"x": box["x"] + x, "y": box["y"] + y} for x, y in STROKES[1][0]]
+    points = [{"x": box["x"] + x, "y": box["y"] + y} for x, y in STROKES["1"][0]]
     for kind, place in [("touchStart", points[:1])] + [("touchMove", [p]) for p in points[1:]]:
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": place})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert text(page, "winner").startswith("The network reads a 1 (")
 
 
-def test_digits_by_keyboard(visit):
-    page = visit("draw_a_digit")
+def test_digits_by_keyboard(widget):
+    page = widget("draw_a_digit")
     page.focus("[data-part=pad]")
     for key, times in (("ArrowUp", 8), ("Space", 1), ("ArrowDown", 16)):
         for _ in range(times):
@@ -210,42 +206,36 @@ def test_digits_by_keyboard(visit):
     assert " of 30 open" in text(page, "units")
 
 
-def test_epilogs_in_the_page_are_those_of_python(visit):
-    page = visit("step_an_epilog")
+@pytest.mark.parametrize("shape", [(3, 2, 4), (10, 3, 3)], ids=str)  # the widget's; two mask bytes
+def test_epilogs_in_the_page_are_those_of_python(widget, shape):
+    page, rng = widget("step_an_epilog"), np.random.default_rng(0)
     assert page.evaluate("window.FusionBook.epilog.STAGES") == STAGES
-    for case, found in zip(CASES["epilogs"], page.evaluate(RUN, CASES["epilogs"])):
-        assert [step["stage"] for step in found["steps"]] == [s["stage"] for s in case["steps"]]
-        for step, expected in zip(found["steps"], case["steps"]):
-            np.testing.assert_allclose(step["d"], expected["d"], atol=1e-9)
-        assert found["order"] == case["order"]
-        np.testing.assert_allclose(found["memory"], case["memory"], atol=1e-9)
-        assert found["outputs"].keys() == case["outputs"].keys()
-        for name, values in case["outputs"].items():
-            np.testing.assert_allclose(found["outputs"][name], values, atol=1e-9)
-
-
-def expected_memory(epilog, fields):
-    """What Python computes from the fields: memory order's name and the elements as shown."""
-    order = "F" if epilog == MatmulEpilog.BGRADA else "C"
-    a, b = np.array(fields["a"], float, order=order), np.array(fields["b"], float)
-    inputs = {}
-    for name in epilogs.input_names(epilog):
-        values = np.array(fields[name])
-        if name == "relu_aux":
-            inputs[name] = epilogs.pack_mask(values)
-        elif name == "gelu_aux":
-            inputs[name] = np.zeros((8, values.shape[1]), order="F")
-            inputs[name][: len(values)] = values
-        else:
-            inputs[name] = values[:, 0].astype(float)
-    d = matmul(a, b, epilog=epilog, epilog_inputs=inputs or None)
-    d = d[0] if isinstance(d, tuple) else d
-    return "column-major" if d.flags.f_contiguous else "row-major", d.ravel(order="K")
+    m, k, n = shape
+    for epilog in epilogs.STAGES:
+        fields = {
+            "a": rng.integers(-3, 4, (m, k)).tolist(),
+            "b": rng.integers(-3, 4, (k, n)).tolist(),
+            "bias": rng.integers(-3, 4, m),
+            "relu_aux": rng.random((m, n)) < 0.6,
+            "gelu_aux": rng.integers(-2, 3, (m, n)),
+        }
+        inputs, steps, result, outputs = reference(epilog, fields)
+        flat = {name: x.ravel(order="K").tolist() for name, x in inputs.items()}
+        order = "F" if epilog == MatmulEpilog.BGRADA else "C"
+        case = {"epilog": epilog.name, "inputs": flat, "order": order}
+        found = page.evaluate(RUN, case | {"a": fields["a"], "b": fields["b"]})
+        assert [step["stage"] for step in found["steps"]] == ["matmul", *STAGES[epilog.name]]
+        np.testing.assert_allclose([step["d"] for step in found["steps"]], steps, atol=1e-9)
+        assert found["order"] == ("F" if result.flags.f_contiguous else "C")
+        np.testing.assert_allclose(found["memory"], result.ravel(order="K"), atol=1e-9)
+        assert found["outputs"].keys() == outputs.keys()
+        for name, x in outputs.items():
+            np.testing.assert_allclose(found["outputs"][name], x.ravel(order="K"), atol=1e-9)
 
 
 @pytest.mark.parametrize("width", [1300, 360])
-def test_every_epilog_by_mouse(visit, width):
-    page = visit("step_an_epilog", width=width)
+def test_every_epilog_by_mouse(widget, width):
+    page = widget("step_an_epilog", width=width)
     for epilog in epilogs.STAGES:
         page.select_option("[data-part=epilog]", epilog.name)
         stages = page.locator("[data-part=stages] li").all_inner_texts()
@@ -256,20 +246,20 @@ def test_every_epilog_by_mouse(visit, width):
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             if stage != "write":
                 page.click("[data-part=next]")
-        order, elements = expected_memory(epilog, page.evaluate(FIELDS))
-        shown = page.locator("[data-part=memory] li span").all_inner_texts()
+        _, _, result, _ = reference(epilog, page.evaluate(FIELDS))
+        order = "column-major" if result.flags.f_contiguous else "row-major"
         assert text(page, "order") == order
-        assert [float(cell.replace("−", "-")) for cell in shown] == pytest.approx(
-            elements, abs=5e-4
-        )
+        shown = page.locator("[data-part=memory] li span").all_inner_texts()
+        elements = [float(cell.replace("−", "-")) for cell in shown]
+        np.testing.assert_allclose(elements, result.ravel(order="K"), atol=5e-4)
         page.click("[data-part=back]")
         assert page.inner_text("[aria-current=step]") == stages[-2]
     page.click("[data-part=reset]")
     assert page.inner_text("[aria-current=step]") == "matmul"
 
 
-def test_an_epilog_by_keyboard(visit):
-    page = visit("step_an_epilog")
+def test_an_epilog_by_keyboard(widget):
+    page = widget("step_an_epilog")
     page.select_option("[data-part=epilog]", "DRELU_BGRAD")
     page.focus("[data-part=epilog]")
     page.keyboard.press("Tab")
@@ -288,8 +278,8 @@ def test_an_epilog_by_keyboard(visit):
     assert [int(value.replace("−", "-")) for value in sums] == d.sum(axis=1).tolist()
 
 
-def test_a_field_that_is_no_number_is_marked_and_the_last_number_stays(visit):
-    page = visit("step_an_epilog")
+def test_a_field_that_is_no_number_is_marked_and_the_last_number_stays(widget):
+    page = widget("step_an_epilog")
     first = page.locator("[data-part=inputs] input").first
     before = text(page, "matrix")
     first.fill("")

@@ -18,7 +18,7 @@ FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-net
 FLAGS = [f"--{flag}" for flag in f"{FLAGS} disable-component-update disable-sync".split()]
 UNWANTED = ["--hide-scrollbars"]  # Playwright's own: a reader sees them
 PAGES = sorted(
-    p.relative_to(BOOK) for f in ("book", "notebooks") for p in (BOOK / f).glob("*.html")
+    p.relative_to(BOOK) for f in ("book", "notebooks") for p in (BOOK / f).rglob("*.html")
 )
 
 # Fonts that every machine has: two of MathJax's, which the book carries, at another size.
