@@ -21,13 +21,14 @@ book: .venv/pages
 
 test: .venv/cuda$(CUDA) book
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile
 
 lab: .venv/cuda$(CUDA)
 	$(BIN)/jupyter lab notebooks
 
 outputs: .venv/cuda$(CUDA)
-	$(BIN)/python -m tutorial_lib.outputs
+	$(BIN)/python book/tools/outputs.py
 
 lint: .venv/cuda$(CUDA)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -1,22 +1,19 @@
-"""Lays a page for each package of `tutorial_lib` in book/api, by sphinx-apidoc, before each build."""
+"""Before each build, sphinx-apidoc writes a page for each package of `tutorial_lib` to book/api."""
 
-import os
 import shutil
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.ext import apidoc
 
-ROOT = Path(__file__).parents[2]
-PAGES = ROOT / "book" / "api"
+BOOK = Path(__file__).parents[1]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this when it loads the extension, before it looks for pages."""
-    os.environ["SPHINX_APIDOC_OPTIONS"] = "members,ignore-module-all"  # each object once
-    from sphinx.ext import apidoc
-
-    shutil.rmtree(PAGES, ignore_errors=True)  # the pages of packages that have gone
-    package = ROOT / "tutorial_lib"
-    layout = ["--no-toc", "--module-first", "-q", "--output-dir", str(PAGES)]
-    apidoc.main([*layout, str(package), str(package / "tests")])
+    pages, package = BOOK / "api", BOOK.parent / "tutorial_lib"
+    shutil.rmtree(pages, ignore_errors=True)  # those of packages that have gone
+    template = str(Path(__file__).with_name("apidoc"))
+    options = ["--no-toc", "--templatedir", template, "-q", "--output-dir", str(pages)]
+    apidoc.main([*options, str(package), str(package / "tests")])
     return {"parallel_read_safe": True, "parallel_write_safe": True}
