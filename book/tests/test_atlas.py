@@ -1,13 +1,11 @@
 """The epilog atlas is what its generator makes, and its examples run."""
 
 import re
-import subprocess
-import sys
 from xml.etree import ElementTree
 
-import atlas
 import pytest
 
+import atlas
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog
 
@@ -30,13 +28,6 @@ def test_examples_are_four_short_lines_whose_output_is_the_same_on_every_machine
     assert f"MatmulEpilog.{epilog.name}" in example
     assert output
     assert not re.search(r"-0\.(?!\d)", output), "0 or -0 would depend on the machine"
-
-
-def test_an_example_runs_in_a_fresh_process():
-    shown = atlas.section(MatmulEpilog.RELU_AUX_BIAS)
-    fresh = subprocess.run([sys.executable, "-c", shown["example"]], capture_output=True, text=True)
-    assert fresh.returncode == 0, fresh.stderr
-    assert fresh.stdout.rstrip() == shown["output"]
 
 
 @EACH
@@ -71,13 +62,10 @@ def test_facts_tell_which_operand_a_bias_gradient_reads(epilog, operand):
 
 
 @EACH
-def test_column_major_facts_agree_with_the_reference(epilog):
-    expected = epilog in epilogs.COLUMN_MAJOR | {MatmulEpilog.BGRADA}
-    assert atlas.section(epilog)["always_column_major"] == expected
-
-
-@EACH
-def test_what_is_refused(epilog):
-    refusals = " ".join(atlas.section(epilog)["refusals"])
+def test_orders_and_refusals_are_those_of_the_reference(epilog):
+    shown = atlas.section(epilog)
+    column_major = epilogs.COLUMN_MAJOR | {MatmulEpilog.BGRADA}
+    assert shown["always_column_major"] == (epilog in column_major)
+    refusals = " ".join(shown["refusals"])
     assert ("`K` = 1" in refusals) == epilog.name.startswith(("DRELU", "DGELU"))
     assert (refusals == "always (`AssertionError`)") == (epilog == MatmulEpilog.DEFAULT)

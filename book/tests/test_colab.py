@@ -2,8 +2,9 @@
 
 import json
 
-import colab
 import pytest
+
+import colab
 
 NOTEBOOKS = sorted((colab.ROOT / "notebooks").glob("*.ipynb"))
 

@@ -1,9 +1,12 @@
 """Stored outputs: what is executed, what is refused, and nothing stored that is chance."""
 
+from unittest.mock import Mock
+
 import nbclient
 import nbformat
-import outputs
 import pytest
+
+import outputs
 
 SOURCE = """import functools, os
 say = functools.partial(print, flush=True)
@@ -41,15 +44,10 @@ def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
     assert (tmp_path / "a.ipynb").read_bytes() == before
 
 
-def test_what_is_no_notebook_is_refused_before_any_is_run(tmp_path):
-    before = notebook(tmp_path / "a.ipynb", "print(1)")
-    (tmp_path / "b.ipynb").write_text("# no JSON")
-    with pytest.raises(nbformat.reader.NotJSONError):
-        outputs.main([str(tmp_path / name) for name in ("a.ipynb", "b.ipynb")])
-    assert (tmp_path / "a.ipynb").read_bytes() == before
-
-
-def test_the_sample_is_not_enough(monkeypatch):
+def test_the_full_data_set_is_wanted(monkeypatch):
     monkeypatch.setattr(outputs, "find_mnist", lambda: None)
     with pytest.raises(SystemExit, match="full MNIST"):
+        outputs.main([])
+    monkeypatch.setattr(outputs, "find_mnist", Mock(side_effect=outputs.DatasetError("damaged")))
+    with pytest.raises(SystemExit, match="damaged"):
         outputs.main([])

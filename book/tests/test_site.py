@@ -1,19 +1,20 @@
 """The built pages as a reader meets them: whole offline, without errors, accessible, on a phone."""
 
+import base64
 import functools
 import gzip
 import http.server
-import re
 import threading
-from functools import partial
-from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import BOOK, PAGES, extreme_fonts, need_book
+from bs4 import BeautifulSoup
+
+from built import BOOK, PAGES, need_book
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
-LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
+STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
 LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
 # Elements whose content is wider than they are, other than those that visibly scroll.
 TOO_WIDE = """(media) => [...document.querySelectorAll("html, body *")].filter((element) => {
@@ -43,37 +44,20 @@ def _book():
     need_book()
 
 
-class Tags(HTMLParser):
-    """What a page loads, what it links to, the anchors that it offers, the pictures it shows."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.loads, self.links, self.anchors, self.pictures = [], [], {"", "top"}, []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.anchors |= {attributes.get("id"), attributes.get("name")}
-        if tag in LOADED and attributes.get("rel") not in ("canonical", "next", "prev"):
-            self.loads.append(attributes.get(LOADED[tag]) or "")
-        if tag == "a":
-            self.links.append(attributes.get("href") or "")
-        if tag == "img":
-            self.pictures.append((attributes.get("src"), attributes.get("alt")))
-
-
-def read(page):
-    return Tags((BOOK / page).read_text())
+@functools.cache
+def read(path):
+    return BeautifulSoup(path.read_text(), "html.parser")
 
 
 @functools.cache
 def anchors(path):
-    return Tags(path.read_text()).anchors
+    return {"top"} | {tag["id"] for tag in read(path).select("[id]")}
 
 
 @EVERY_PAGE
 def test_nothing_comes_from_another_host(page):
-    assert [url for url in read(page).loads if urlsplit(url).netloc] == []
+    loaded = [tag.get("src") or tag.get("href") for tag in read(BOOK / page).select(LOADED)]
+    assert [address for address in loaded if urlsplit(address).netloc] == []
 
 
 @EVERY_PAGE
@@ -82,32 +66,24 @@ def test_no_page_names_the_machine_that_built_it(page):
     assert str(BOOK.parents[1]) not in (BOOK / page).read_text()
 
 
-def test_no_style_sheet_fetches_from_another_host():
-    for sheet in BOOK.rglob("*.css"):
-        addresses = re.findall(
-            r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')]+)", sheet.read_text()
-        )
-        assert not addresses, f"{sheet}: {addresses}"
-
-
 @EVERY_PAGE
 def test_internal_links_and_anchors_resolve(page):
     broken = []
-    for link in read(page).links:
-        parts = urlsplit(link)
+    for link in read(BOOK / page).select("a[href]"):
+        parts = urlsplit(link["href"])
         if parts.scheme or parts.netloc:
             continue
         target = (BOOK / page).parent / unquote(parts.path) if parts.path else BOOK / page
         anchor = unquote(parts.fragment)
         if not target.exists() or (anchor and anchor not in anchors(target)):
-            broken.append(link)
+            broken.append(link["href"])
     assert not broken
 
 
 @EVERY_PAGE
 def test_every_picture_is_described(page):
-    undescribed = [src for src, alt in read(page).pictures if not alt or alt.endswith(".png")]
-    assert not undescribed
+    described = [picture.get("alt") for picture in read(BOOK / page).select("img")]
+    assert all(text and not text.endswith(".png") for text in described)
 
 
 def test_the_site_is_light():
@@ -120,8 +96,7 @@ def test_the_site_is_light():
 
 def wait_for_formulas(opened):
     formulas = opened.locator(".math").count()
-    typeset = f"document.querySelectorAll('mjx-container').length >= {formulas}"
-    opened.wait_for_function(typeset)
+    opened.wait_for_function(f"document.querySelectorAll('mjx-container').length >= {formulas}")
     opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # and all read aloud
 
 
@@ -149,17 +124,27 @@ def test_a_page_in_the_browser(page, visit):
     assert not serious
 
 
+def load_stand_ins(opened):
+    """A narrow and a wide font that the book itself carries: two of MathJax's, at another size."""
+    for name, (file, percent) in STAND_INS.items():
+        data = base64.b64encode(next(BOOK.rglob(f"{file}.woff")).read_bytes()).decode()
+        source = f"src: url(data:font/woff;base64,{data}); size-adjust: {percent}%"
+        opened.add_style_tag(content=f"@font-face {{ font-family: {name}; {source} }}")
+        opened.evaluate("(name) => document.fonts.load(`1em ${name}`)", name)
+
+
 @EVERY_PAGE
 def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
-    """In the page's own fonts, the narrowest and the widest, with all that is folded unfolded.
+    """In the page's own fonts, a narrow and a wide one, with all that is folded unfolded.
 
     Formulas and tables may scroll on a screen, with a scroll bar that is seen.
     """
     opened = visit((BOOK / page).as_uri(), is_mobile=True)  # no scroll bar beside the page
     wait_for_formulas(opened)
     opened.evaluate(UNFOLD)
+    load_stand_ins(opened)
     cut = {}
-    for font in ["inherit", *extreme_fonts(opened)]:
+    for font in ["inherit", *STAND_INS]:
         style = f":not(i, mjx-container *) {{ font-family: {font} !important }}"
         forced = opened.add_style_tag(content=style if font != "inherit" else "/* its own */")
         for media, width in LAYOUTS:
@@ -171,15 +156,6 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
     assert not cut
 
 
-def test_a_link_to_the_next_page_has_half_a_phone(visit):
-    opened = visit((BOOK / "book" / "glossary.html").as_uri(), is_mobile=True)
-    opened.set_viewport_size({"width": 360, "height": 740})
-    _, widest = extreme_fonts(opened)
-    opened.add_style_tag(content=f"p {{ font-family: {widest} !important }}")
-    for info in opened.locator(".prev-next-info").all():
-        assert info.evaluate("(info) => info.clientWidth") > 140
-
-
 @EVERY_PAGE
 def test_a_dark_page_is_printed_in_black_on_white(page, visit):
     opened = visit((BOOK / page).as_uri(), color_scheme="dark")
@@ -189,33 +165,10 @@ def test_a_dark_page_is_printed_in_black_on_white(page, visit):
     assert opened.evaluate(INK) == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves the book gzipped, as GitHub Pages does, and adds up what goes over the wire."""
-
-    sent = 0
-
-    def do_GET(self):
-        path = BOOK / unquote(urlsplit(self.path).path).lstrip("/")
-        body = path.read_bytes()
-        compress = path.suffix in (".html", ".js", ".css", ".svg", ".json", ".txt")
-        body = gzip.compress(body) if compress else body
-        self.send_response(200)
-        self.send_header("Content-Type", self.guess_type(str(path)))
-        self.send_header("Content-Length", str(len(body)))
-        if compress:
-            self.send_header("Content-Encoding", "gzip")
-        self.end_headers()
-        self.wfile.write(body)
-        Quiet.sent += len(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def server():
-    Quiet.sent = 0
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(BOOK)))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(BOOK))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -223,8 +176,14 @@ def server():
 
 @pytest.mark.parametrize("page", ["book/index.html", "notebooks/03_gradients.html"])
 def test_a_first_page_is_light_over_the_wire(page, server, visit):
-    visit(server + page).wait_for_timeout(500)  # for what scripts load
-    assert Quiet.sent < 1.5e6, f"{page} costs {Quiet.sent / 1e6:.2f} MB"
+    """A server such as GitHub Pages sends each file gzipped."""
+    opened = visit(server + page)
+    opened.wait_for_timeout(500)  # for what scripts load
+    loaded = opened.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+    paths = {unquote(urlsplit(address).path).lstrip("/") for address in [page, *loaded]}
+    sent = sum(len(gzip.compress((BOOK / path).read_bytes())) for path in paths)
+    assert len(paths) > 10
+    assert sent < 1.5e6, f"{page} costs {sent / 1e6:.2f} MB"
 
 
 def test_search_finds_an_epilog(server, visit):

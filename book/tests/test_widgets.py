@@ -1,7 +1,4 @@
-"""The widgets' arithmetic against the package's, and the widgets by mouse, finger and key.
-
-Needs Chromium and the built book: ``_build/html``, or the folder that `BOOK_HTML` names.
-"""
+"""The widgets' arithmetic against the package's, and the widgets by mouse, finger and key."""
 
 import base64
 import json
@@ -10,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import widgets
-from browser import BOOK
 
+import widgets
+from built import BOOK
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.networks.naive import MnistNetNaive
@@ -39,8 +36,8 @@ def sample_digits():
         return sample["test_images"] / 255, sample["test_labels"]
 
 
-def stored_network():
-    """The network of the page in the package's own class."""
+def read(images):
+    """The ten probabilities for each image, by the package's own class with the page's weights."""
     network = MnistNetNaive(784, widgets.HIDDEN, 10)
     for layer in ("hidden", "output"):
         part = STORED[layer]
@@ -48,12 +45,7 @@ def stored_network():
         weights = levels.reshape(len(part["scale"]), -1) * np.float32(part["scale"])[:, None]
         getattr(network, f"weights_{layer}")[...] = xp.asarray(weights)
         getattr(network, f"bias_{layer}")[...] = xp.asarray(part["bias"])
-    return network
-
-
-def read(images):
-    """The ten probabilities that Python gets from the stored weights for each image."""
-    return to_numpy(stored_network().forward(xp.asarray((images - MEAN) / STD, xp.float32)))
+    return to_numpy(network.forward(xp.asarray((images - MEAN) / STD, xp.float32)))
 
 
 def test_the_stored_weights_read_digits_as_well_as_the_page_says():
@@ -101,15 +93,9 @@ def reference(epilog, fields):
     return inputs, steps, result, call.outputs
 
 
-@pytest.fixture
-def widget(visit):
-    """Opens a page of the book, by its name."""
-
-    def open_page(name, width=1300, **options):
-        address = (BOOK / "book" / f"{name}.html").as_uri()
-        return visit(address, viewport={"width": width, "height": 900}, **options)
-
-    return open_page
+def open_page(visit, name, width=1300, **options):
+    address = (BOOK / "book" / f"{name}.html").as_uri()
+    return visit(address, viewport={"width": width, "height": 900}, **options)
 
 
 def text(page, part):
@@ -121,27 +107,23 @@ def draw(page, strokes, scale=1.0, shift=0):
     page.locator("[data-part=pad]").scroll_into_view_if_needed()
     box = page.locator("[data-part=pad]").bounding_box()
     for stroke in strokes:
-        points = [(scale * x + shift, scale * y + shift) for x, y in stroke]
-        points = [
-            (box["x"] + box["width"] * x / 280, box["y"] + box["height"] * y / 280)
-            for x, y in points
-        ]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point)
+        for i, (x, y) in enumerate(stroke):
+            right, down = ((scale * at + shift) / 280 for at in (x, y))
+            page.mouse.move(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
+            if i == 0:
+                page.mouse.down()
         page.mouse.up()
 
 
-def test_the_network_in_the_page_is_the_one_in_python(widget):
+def test_the_network_in_the_page_is_the_one_in_python(visit):
     images = sample_digits()[0][:6]
-    found = widget("draw_a_digit").evaluate(CLASSIFY, images.tolist())
+    found = open_page(visit, "draw_a_digit").evaluate(CLASSIFY, images.tolist())
     np.testing.assert_allclose([one["probabilities"] for one in found], read(images), atol=1e-5)
     assert {len(one["hidden"]) for one in found} == {widgets.HIDDEN}
 
 
-def test_drawings_become_images_like_those_of_mnist(widget):
-    page = widget("draw_a_digit")
+def test_drawings_become_images_like_those_of_mnist(visit):
+    page = open_page(visit, "draw_a_digit")
     strokes = [STROKES[digit] for digit in STROKES]
     drawn = page.evaluate("(all) => all.map((s) => [...FusionBook.digit.fromStrokes(s)])", strokes)
     for images in (np.array(drawn), sample_digits()[0][:200]):
@@ -154,29 +136,24 @@ def test_drawings_become_images_like_those_of_mnist(widget):
     assert 70 < np.sum(drawn) / len(drawn) < 130  # as much ink as MNIST has: 104 on average
 
 
-def test_a_drawn_3_is_recognized_at_any_size_and_place(widget):
-    page = widget("draw_a_digit")
-    for scale, shift in ((1, 0), (0.4, 5), (0.5, 130)):
-        draw(page, STROKES["3"], scale, shift)
-        assert text(page, "winner").startswith("The network reads a 3 (")
-        assert page.locator(".widget-winner").inner_text().split()[0] == "3"
+def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
+    page = open_page(visit, "draw_a_digit")
+    places = [(digit, 1, 0) for digit in STROKES] + [("3", 0.4, 5), ("3", 0.5, 130)]
+    wrong = []
+    for digit, scale, shift in places:
+        draw(page, STROKES[digit], scale, shift)
+        answer = page.locator(".widget-winner").inner_text().split()[0]
+        assert text(page, "winner").startswith(f"The network reads a {answer} (")
+        if answer != digit:
+            wrong.append((digit, scale, answer))
         page.click("[data-part=clear]")
         assert text(page, "winner") == "Nothing drawn yet."
         assert page.locator(".widget-winner").count() == 0
+    assert len(wrong) <= 1, wrong
 
 
-def test_most_drawn_digits_are_recognized(widget):
-    page = widget("draw_a_digit")
-    read = {}
-    for digit, strokes in STROKES.items():
-        draw(page, strokes)
-        read[digit] = text(page, "winner").partition(" (")[0][-1]
-        page.click("[data-part=clear]")
-    assert sum(digit == answer for digit, answer in read.items()) >= 9, read
-
-
-def test_a_finger_draws(widget):
-    page = widget("draw_a_digit", has_touch=True)
+def test_a_finger_draws(visit):
+    page = open_page(visit, "draw_a_digit", has_touch=True)
     page.locator("[data-part=pad]").scroll_into_view_if_needed()
     box = page.locator("[data-part=pad]").bounding_box()
     touch = page.context.new_cdp_session(page)
@@ -187,8 +164,8 @@ def test_a_finger_draws(widget):
     assert text(page, "winner").startswith("The network reads a 1 (")
 
 
-def test_digits_by_keyboard(widget):
-    page = widget("draw_a_digit")
+def test_digits_by_keyboard(visit):
+    page = open_page(visit, "draw_a_digit")
     page.focus("[data-part=pad]")
     for key, times in (("ArrowUp", 8), ("Space", 1), ("ArrowDown", 16)):
         for _ in range(times):
@@ -206,24 +183,20 @@ def test_digits_by_keyboard(widget):
     assert " of 30 open" in text(page, "units")
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 4), (10, 3, 3)], ids=str)  # the widget's; two mask bytes
-def test_epilogs_in_the_page_are_those_of_python(widget, shape):
-    page, rng = widget("step_an_epilog"), np.random.default_rng(0)
+def test_epilogs_in_the_page_are_those_of_python(visit):
+    page, rng = open_page(visit, "step_an_epilog"), np.random.default_rng(0)
     assert page.evaluate("window.FusionBook.epilog.STAGES") == STAGES
-    m, k, n = shape
+    m, k, n = 10, 3, 3  # a column of the mask has two bytes
     for epilog in epilogs.STAGES:
-        fields = {
-            "a": rng.integers(-3, 4, (m, k)).tolist(),
-            "b": rng.integers(-3, 4, (k, n)).tolist(),
-            "bias": rng.integers(-3, 4, m),
-            "relu_aux": rng.random((m, n)) < 0.6,
-            "gelu_aux": rng.integers(-2, 3, (m, n)),
-        }
+        operands = {"a": rng.integers(-3, 4, (m, k)).tolist()}
+        operands["b"] = rng.integers(-3, 4, (k, n)).tolist()
+        fields = operands | {"bias": rng.integers(-3, 4, m), "relu_aux": rng.random((m, n)) < 0.6}
+        fields["gelu_aux"] = rng.integers(-2, 3, (m, n))
         inputs, steps, result, outputs = reference(epilog, fields)
         flat = {name: x.ravel(order="K").tolist() for name, x in inputs.items()}
         order = "F" if epilog == MatmulEpilog.BGRADA else "C"
-        case = {"epilog": epilog.name, "inputs": flat, "order": order}
-        found = page.evaluate(RUN, case | {"a": fields["a"], "b": fields["b"]})
+        case = operands | {"epilog": epilog.name, "inputs": flat, "order": order}
+        found = page.evaluate(RUN, case)
         assert [step["stage"] for step in found["steps"]] == ["matmul", *STAGES[epilog.name]]
         np.testing.assert_allclose([step["d"] for step in found["steps"]], steps, atol=1e-9)
         assert found["order"] == ("F" if result.flags.f_contiguous else "C")
@@ -234,8 +207,8 @@ def test_epilogs_in_the_page_are_those_of_python(widget, shape):
 
 
 @pytest.mark.parametrize("width", [1300, 360])
-def test_every_epilog_by_mouse(widget, width):
-    page = widget("step_an_epilog", width=width)
+def test_every_epilog_by_mouse(visit, width):
+    page = open_page(visit, "step_an_epilog", width=width)
     for epilog in epilogs.STAGES:
         page.select_option("[data-part=epilog]", epilog.name)
         stages = page.locator("[data-part=stages] li").all_inner_texts()
@@ -258,8 +231,8 @@ def test_every_epilog_by_mouse(widget, width):
     assert page.inner_text("[aria-current=step]") == "matmul"
 
 
-def test_an_epilog_by_keyboard(widget):
-    page = widget("step_an_epilog")
+def test_an_epilog_by_keyboard(visit):
+    page = open_page(visit, "step_an_epilog")
     page.select_option("[data-part=epilog]", "DRELU_BGRAD")
     page.focus("[data-part=epilog]")
     page.keyboard.press("Tab")
@@ -278,8 +251,8 @@ def test_an_epilog_by_keyboard(widget):
     assert [int(value.replace("−", "-")) for value in sums] == d.sum(axis=1).tolist()
 
 
-def test_a_field_that_is_no_number_is_marked_and_the_last_number_stays(widget):
-    page = widget("step_an_epilog")
+def test_a_field_that_is_no_number_is_marked_and_the_last_number_stays(visit):
+    page = open_page(visit, "step_an_epilog")
     first = page.locator("[data-part=inputs] input").first
     before = text(page, "matrix")
     first.fill("")

@@ -11,8 +11,8 @@ from typing import Any
 
 import jinja2
 import yaml
-from facts import K_BACKWARD, Arrays, K, M, N, find
 
+from facts import K_BACKWARD, Arrays, K, M, N, find
 from tutorial_lib import results
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from tutorial_lib.dataset import find_mnist
+from tutorial_lib.dataset import DatasetError, find_mnist
 from tutorial_lib.doctor import describe_backend
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -17,8 +17,11 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 def main(names: list[str]) -> None:
     """Execute the named notebooks, or all of them. One that fails is left as it was."""
-    if find_mnist() is None:
-        sys.exit("stored outputs must come from the full MNIST: see the setup page")
+    try:
+        if find_mnist() is None:
+            sys.exit("stored outputs must come from the full MNIST: see the setup page")
+    except DatasetError as error:
+        sys.exit(str(error))
     print(describe_backend())
     paths = [Path(name) for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
     notebooks = {path: nbformat.read(path, as_version=4) for path in paths}  # all, before any runs

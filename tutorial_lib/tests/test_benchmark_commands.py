@@ -1,4 +1,4 @@
-"""The command lines of the benchmarks and of stored outputs: what they run, what they refuse."""
+"""The command lines of the benchmarks: what they run, what they refuse."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tutorial_lib import backend, outputs, results
+from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import __main__ as benchmarks
 from tutorial_lib.benchmarks import (
     checks,
@@ -100,17 +100,13 @@ def test_what_is_not_on_this_machine_is_said(capsys, monkeypatch):
     assert "set TUTORIAL_BACKEND=cpu" in refused(benchmarks.main, ["cpu"], capsys)
 
 
-def test_the_published_run_and_stored_outputs_want_the_full_data_set(capsys, monkeypatch):
+def test_the_published_run_wants_the_full_data_set(capsys, monkeypatch):
     def damaged():
         raise DatasetError("the file is damaged")
 
     for find_mnist, message in ((lambda: None, "full MNIST"), (damaged, "the file is damaged")):
-        for module, main, arguments in (
-            (published, benchmarks.main, ["published"]),
-            (outputs, outputs.main, []),
-        ):
-            monkeypatch.setattr(module, "find_mnist", find_mnist)
-            assert message in refused(main, arguments, capsys)
+        monkeypatch.setattr(published, "find_mnist", find_mnist)
+        assert message in refused(benchmarks.main, ["published"], capsys)
 
 
 @pytest.mark.parametrize(
@@ -220,63 +216,3 @@ def test_the_records_that_there_are(folder):
     assert results.ladder() == {"whole": True}
     with pytest.raises(FileNotFoundError, match=r"no record 'x'; there are: \['first_look_h200', "):
         results.load("x")
-
-
-CELL = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
-
-
-def notebook(path, *sources):
-    import nbformat
-
-    cells = [CELL | {"id": f"cell-{i}", "source": text} for i, text in enumerate(sources)]
-    cells.append({"cell_type": "markdown", "id": "words", "metadata": {}, "source": "words"})
-    nbformat.write(
-        nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}),
-        path,
-    )
-    return path
-
-
-@pytest.mark.parametrize("content", [None, "", "# no JSON", "[]", "{}", '{"nbformat": 99}'])
-def test_what_is_no_notebook_is_refused_before_any_is_run(content, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(outputs, "execute", lambda path: pytest.fail("executed"))
-    good, path = notebook(tmp_path / "good.ipynb", "1"), tmp_path / "nosuch.ipynb"
-    if content is not None:
-        path.write_text(content)
-    message = refused(outputs.main, [str(good), str(path)], capsys)
-    assert "nosuch.ipynb is not a readable notebook: " in message
-    assert len(message) < 600
-
-
-@pytest.mark.usefixtures("full_mnist")
-def test_all_notebooks_are_executed_in_order_or_those_that_are_named(tmp_path, monkeypatch, capsys):
-    executed = []
-    monkeypatch.setattr(outputs, "execute", executed.append)
-    monkeypatch.setattr(outputs, "NOTEBOOKS", tmp_path)
-    paths = [notebook(tmp_path / f"{name}.ipynb", "1") for name in "cab"]
-    outputs.main([])
-    assert [path.stem for path in executed] == ["a", "b", "c"]
-    outputs.main([str(paths[0]), str(paths[2])])
-    assert executed[3:] == [paths[0], paths[2]]
-    assert re.search(r"^c.ipynb: 0 s$", capsys.readouterr().out, re.MULTILINE)
-
-
-def test_outputs_are_stored_without_what_is_chance(tmp_path):
-    import nbclient
-    import nbformat
-
-    source = """import functools, os, sys
-say = functools.partial(print, flush=True)
-say(1), say(2), say(3, file=sys.stderr), say(os.getcwd());"""
-    path = notebook(tmp_path / "a.ipynb", source, "6 * 7")
-    outputs.execute(path)
-    stored = nbformat.read(path, as_version=4)
-    streams = [(output.name, output.text) for output in stored.cells[0].outputs]
-    assert streams == [("stdout", "1\n2\n"), ("stderr", "3\n"), ("stdout", f"{tmp_path}\n")]
-    assert stored.cells[1].outputs[0].data["text/plain"] == "42"
-    assert "language_info" not in stored.metadata
-    assert not any("execution" in cell.metadata for cell in stored.cells)
-    before = notebook(path, "print(1)", "1 / 0").read_bytes()
-    with pytest.raises(nbclient.exceptions.CellExecutionError):
-        outputs.execute(path)
-    assert path.read_bytes() == before

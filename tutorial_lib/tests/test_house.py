@@ -10,14 +10,13 @@ from tutorial_lib import networks
 from tutorial_lib.networks.base import MnistNetBase
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "tutorial_lib"
 CODE = {".py", ".cu", ".cuh", ".mplstyle"}
-BOOK = CODE | {".jinja", ".yaml", ".js", ".css"}
+SITE = CODE | {".jinja", ".yaml", ".js", ".css"}
 
 
-def sources(*folders, suffixes=CODE, tests=False):
-    """The files of the folders with their numbers of lines, tests or all but tests."""
-    files = (path for folder in folders for path in sorted((ROOT / folder).rglob("*")))
+def lines_of(*folders, suffixes=CODE, tests=False):
+    """The number of lines of each file in the folders: of the tests, or of all but the tests."""
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*"))]
     return {
         path: len(path.read_text(encoding="utf-8").splitlines())
         for path in files
@@ -25,31 +24,28 @@ def sources(*folders, suffixes=CODE, tests=False):
     }
 
 
-MODULES = sources("tutorial_lib")
-
-
-def lines(*folders, **options):
-    return sum(sources(*folders, **options).values())
+def total(*folders, **options):
+    return sum(lines_of(*folders, **options).values())
 
 
 def test_the_package_is_small_and_so_is_each_module():
-    assert lines("tutorial_lib") <= 5500
-    assert {path.name: n for path, n in MODULES.items() if n > 200} == {}
+    assert total("tutorial_lib") <= 5500
+    assert {path.name: n for path, n in lines_of("tutorial_lib").items() if n > 200} == {}
 
 
 def test_what_measures_is_smaller_than_what_is_measured():
-    measured = lines("tutorial_lib/networks", "tutorial_lib/kernels")
-    assert lines("tutorial_lib/benchmarks") < measured
+    measured = total("tutorial_lib/networks", "tutorial_lib/kernels")
+    assert total("tutorial_lib/benchmarks") < measured
 
 
 def test_the_tests_are_at_most_four_fifths_of_the_code():
-    code = lines("tutorial_lib", "book/tools", "book/_ext", "book/_static/widgets", suffixes=BOOK)
-    tests = lines("tutorial_lib", "book", suffixes={".py", ".cpp", ".hpp"}, tests=True)
+    code = total("tutorial_lib", "book/tools", "book/_ext", "book/_static/widgets", suffixes=SITE)
+    tests = total("tutorial_lib", "book", suffixes={".py", ".cpp", ".hpp"}, tests=True)
     assert tests <= 0.8 * code, f"{tests} lines of tests, {code} of code"
 
 
 def test_no_two_modules_and_no_two_classes_share_a_name():
-    modules = [path for path in MODULES if path.suffix == ".py"]
+    modules = lines_of("tutorial_lib", suffixes={".py"})
     names = Counter(path.stem for path in modules if not path.stem.startswith("__"))
     for path in modules:
         body = ast.parse(path.read_text(encoding="utf-8")).body

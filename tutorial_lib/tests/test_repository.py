@@ -1,4 +1,4 @@
-"""Rules that a reader relies on: notebooks executed in order, described figures, true tables."""
+"""Rules that a reader relies on: notebooks run in order, described figures, nothing private."""
 
 import ast
 import json
@@ -6,37 +6,29 @@ import re
 
 import pytest
 
-from tutorial_lib import results
-from tutorial_lib.benchmarks import published, table
-from tutorial_lib.tests.test_house import MODULES, ROOT
+from tutorial_lib.tests.test_house import ROOT, lines_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
 # What may be had from the CUDA libraries: names that the CUDA 12 and the CUDA 13 stack share.
-STACK = {
-    "cuda.bindings.driver",
-    "cupy",
-    "cupy.random",
-    "nvmath",
-    "nvmath.bindings.cublasLt",
-    "nvmath.linalg.advanced.Matmul",
-    "nvmath.linalg.advanced.MatmulComputeType",
-    "nvmath.linalg.advanced.MatmulEpilog",
-    "nvmath.linalg.advanced.MatmulOptions",
-    "nvmath.linalg.advanced.matmul",
+STACK = {"cuda.bindings.driver", "cupy", "cupy.random", "nvmath", "nvmath.bindings.cublasLt"} | {
+    f"nvmath.linalg.advanced.{name}"
+    for name in ("Matmul", "MatmulComputeType", "MatmulEpilog", "MatmulOptions", "matmul")
 }
 
 
 def test_only_these_names_come_from_the_cuda_stack():
     used = set()
-    for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text()) if path.suffix == ".py" else ast.Pass()):
+    for path in lines_of("tutorial_lib", suffixes={".py"}):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 used |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 used |= {f"{node.module}.{alias.name}" for alias in node.names}
-    assert {name for name in used if name.split(".")[0] in ("cupy", "nvmath", "cuda")} == STACK
+    assert {
+        name for name in used if name.split(".")[0] in ("cupy", "cupyx", "nvmath", "cuda")
+    } == STACK
 
 
 def code_cells(path):
@@ -102,43 +94,3 @@ def test_every_chapter_has_an_exercise_and_its_solution(path):
 def test_every_notebook_is_in_the_table_of_contents():
     listed = re.findall(r"file: notebooks/(\S+)", (ROOT / "_toc.yml").read_text())
     assert listed == [path.stem for path in NOTEBOOKS]
-
-
-def test_records_name_machine_and_versions():
-    for path in results.RESULTS.glob("*.json"):
-        record = results.load(path.stem)
-        assert record["what"]
-        assert record["machine"]
-        assert record["versions"]
-
-
-def test_the_table_in_the_readme_is_that_of_the_record():
-    readme = published.README.read_text()
-    networks = results.load("published_run_cpu")["networks"]
-    assert published.with_table(readme, networks) == readme
-    for network in networks.values():
-        assert network["correct"] == 9131
-        for batch, loss in results.load("published_h200")["losses"].items():
-            assert network["losses"][batch] == pytest.approx(loss, abs=1e-6)
-
-
-def test_the_record_in_the_readme_is_that_of_the_ladder():
-    ladder = results.ladder()
-    readme = published.README.read_text()
-    assert table.with_record(readme, ladder) == readme
-    assert ladder["backend"] == "gpu"
-    assert ladder["widths"] == [30, 512, 8192]
-    assert ladder.get("done", [30, 512, 8192]) == [30, 512, 8192]
-
-
-def test_the_numbers_in_the_readme_are_those_of_the_records():
-    readme = " ".join(published.README.read_text().split())
-    epochs = results.load("published_h200")["epoch_milliseconds"]
-    fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
-    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in readme
-    record = results.load("conformance")
-    assert f"on an H100: {record['matmul']['cases']:,} matmuls" in readme
-    assert "H100" in record["machine"]
-    assert len(record["questions"]["answers"]) > 100
-    networks = results.load("published_run_gpu")["networks"].values()
-    assert {network["correct"] for network in networks} == {9131}
