@@ -5,7 +5,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tutorial_lib import backend, dataset, mnist_files
-from tutorial_lib.tests.browser import chromium
 
 # A busy machine draws slowly: no reason to fail.
 slow = [HealthCheck.too_slow]
@@ -16,12 +15,6 @@ settings.load_profile("book")
 @pytest.fixture
 def rng():
     return np.random.default_rng(42)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

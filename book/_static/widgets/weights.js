@@ -1,4 +1,4 @@
-// Written by `python -m tutorial_lib.widgets`: the trained network, and ten test digits.
+// Written by `python book/tools/widgets.py`: the trained network, and ten test digits.
 window.FusionBook = window.FusionBook || {};
 window.FusionBook.weights = {
  "hidden": {

@@ -1,4 +1,4 @@
-"""`python -m tutorial_lib.launch OWNER/NAME FOLDER`: the notebooks, ready for Colab and Binder.
+"""`python book/tools/colab.py OWNER/NAME FOLDER`: the notebooks, ready for Colab and Binder.
 
 Each copy in FOLDER/notebooks begins with a cell that brings the repository, and with it the package
 and its records; in Colab also the GPU libraries that it lacks. FOLDER/binder says what Binder is to
@@ -6,12 +6,13 @@ install. The workflow that publishes the book puts FOLDER on the branch `launch`
 pages' launch buttons point.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import nbformat
+
+ROOT = Path(__file__).parents[2]
 CELL = """\
 # Brings the book's package, and in Colab its GPU libraries, to this machine; about a minute.
 import sys
@@ -27,30 +28,22 @@ def requirements(*names: str) -> list[str]:
     return [line for line in lines if line.startswith(names)]
 
 
-def prepared(notebook: Path, repository: str) -> str:
-    """A notebook's text with the cell put in front, without stored outputs."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    libraries = " ".join(f'"{line}"' for line in requirements("cupy", "nvmath"))
-    source = CELL.format(repository=repository, libraries=libraries)
-    first = {"cell_type": "code", "id": "launch", "metadata": {}, "source": source}
-    content["cells"].insert(0, first)
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"outputs": [], "execution_count": None}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
 def main(arguments: list[str]) -> None:
     """Write the copies and Binder's list."""
     if len(arguments) != 2 or not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[0]):
-        sys.exit("usage: python -m tutorial_lib.launch OWNER/NAME FOLDER")
-    repository, folder = arguments[0], Path(arguments[1])
+        sys.exit("usage: python book/tools/colab.py OWNER/NAME FOLDER")
+    folder = Path(arguments[1])
     for name in ("notebooks", "binder"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        (folder / "notebooks" / notebook.name).write_text(
-            prepared(notebook, repository), encoding="utf-8"
-        )
+    libraries = " ".join(f'"{line}"' for line in requirements("cupy", "nvmath"))
+    source = CELL.format(repository=arguments[0], libraries=libraries)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell |= {"outputs": [], "execution_count": None}
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(source, id="launch"))
+        nbformat.write(notebook, folder / "notebooks" / path.name)
     needed = requirements("ipykernel", "matplotlib", "torch")
     (folder / "binder" / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
 

@@ -1,6 +1,5 @@
 """What the atlas says of an epilog's shapes, memory orders and refusals: found by running it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,55 +23,36 @@ PROBES: dict[str, dict[str, Any]] = {
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage: whether it changes the result, what else it reads, what else it leaves."""
+def find(epilog: MatmulEpilog) -> dict[str, Any]:
+    """Run `epilog` on random operands, and again with one thing changed at a time.
 
-    name: str
-    changes: bool
-    reads: Arrays
-    leaves: Arrays
-
-
-@dataclass(frozen=True)
-class Facts:
-    """One epilog at the sizes M, K or K_BACKWARD, N; DEFAULT as the plain product."""
-
-    operands: Arrays
-    inputs: Arrays
-    stages: tuple[Stage, ...]
-    result: np.ndarray
-    outputs: Arrays
-    always_column_major: bool
-    refusals: tuple[str, ...]
-
-
-def find(epilog: MatmulEpilog) -> Facts:
-    """Run `epilog` on random operands, and again with one thing changed at a time."""
-    refused = _refusal(epilog)
-    if refused:
-        refusals, runs = (f"always (`{refused}`)",), None
+    The arrays that go in and come out, stage by stage, at the sizes M, K or K_BACKWARD, N; whether
+    the result is always column-major; and what is refused. DEFAULT counts as the plain product.
+    """
+    if refused := refusal(epilog):
+        refusals, runs = [f"always (`{refused}`)"], None
     else:
-        found = {label: _refusal(epilog, **change) for label, change in PROBES.items()}
-        refusals = tuple(f"{label} (`{error}`)" for label, error in found.items() if error)
+        found = {label: refusal(epilog, **change) for label, change in PROBES.items()}
+        refusals = [f"{label} (`{error}`)" for label, error in found.items() if error]
         runs = epilog
-    accepted = [order for order in "CF" if not _refusal(runs, a_order=order)]
-    orders = {memory_order(_run(runs, a_order=order)[2]) for order in accepted}
-    operands, inputs, result, outputs = _run(runs, a_order=accepted[0])
-    stages = _stages(runs, operands, inputs) if runs else ()
-    return Facts(operands, inputs, stages, result, outputs, orders == {"F"}, refusals)
+    accepted = [order for order in "CF" if not refusal(runs, a_order=order)]
+    orders = {memory_order(run(runs, a_order=order)[2]) for order in accepted}
+    operands, inputs, result, outputs = run(runs, a_order=accepted[0])
+    return {
+        "operands": operands,
+        "inputs": inputs,
+        "stages": run_stages(runs, operands, inputs) if runs else [],
+        "result": result,
+        "outputs": outputs,
+        "always_column_major": orders == {"F"},
+        "refusals": refusals,
+    }
 
 
-def _run(
-    epilog: MatmulEpilog | None,
-    *,
-    m: int = M,
-    k: int = 0,
-    n: int = N,
-    a_order: str = "F",
-    b_order: str = "C",
-    c_order: str = "",
+def run(
+    epilog: MatmulEpilog | None, m=M, k=0, n=N, a_order="F", b_order="C", c_order=""
 ) -> tuple[Arrays, Arrays, np.ndarray, Arrays]:
+    """Operands, extra inputs, result and extra outputs of one call; without an order, no c."""
     rng = np.random.default_rng(0)
     names = epilogs.input_names(epilog) if epilog in epilogs.STAGES else set()
     k = k or (K if names <= {"bias"} else K_BACKWARD)
@@ -93,17 +73,20 @@ def _run(
     return {"a": a, "b": b}, inputs, result, outputs
 
 
-def _refusal(epilog: MatmulEpilog | None, **change: Any) -> str:
+def refusal(epilog: MatmulEpilog | None, **change: Any) -> str:
     """The name of the exception with which the call is refused, empty if it is not."""
     try:
-        _run(epilog, **change)
+        run(epilog, **change)
     except (AssertionError, ValueError, cuBLASLtError) as error:
         return type(error).__name__
     return ""
 
 
-def _stages(epilog: MatmulEpilog, operands: Arrays, inputs: Arrays) -> tuple[Stage, ...]:
-    """Run stage after stage; what a stage reads of the operands shows when they are changed."""
+def run_stages(epilog: MatmulEpilog, operands: Arrays, inputs: Arrays) -> list[dict[str, Any]]:
+    """What each stage does: its name, whether it changes the result, what it reads and leaves.
+
+    Which operand a stage reads shows when that operand is changed.
+    """
     call = epilogs.Call(**operands, inputs=inputs)
     d, stages = call.a @ call.b, []
     for function in epilogs.STAGES[epilog]:
@@ -116,5 +99,6 @@ def _stages(epilog: MatmulEpilog, operands: Arrays, inputs: Arrays) -> tuple[Sta
             function(before.copy(), other)
             if any((other.outputs[name] != leaves[name]).any() for name in leaves):
                 reads[operand] = x
-        stages.append(Stage(function.__name__, bool((d != before).any()), reads, leaves))
-    return tuple(stages)
+        does = {"changes": (d != before).any(), "reads": reads, "leaves": leaves}
+        stages.append({"name": function.__name__, **does})
+    return stages

@@ -4,26 +4,21 @@ import json
 
 import pytest
 
-from tutorial_lib import launch
+import colab
 
-NOTEBOOKS = sorted((launch.ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((colab.ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_copies_bring_the_package_and_change_nothing_else(tmp_path):
-    launch.main(["someone/some-book", str(tmp_path)])
+    colab.main(["someone/some-book", str(tmp_path)])
     copies = sorted((tmp_path / "notebooks").iterdir())
-    assert [p.name for p in copies] == [p.name for p in NOTEBOOKS]
+    assert [copy.name for copy in copies] == [path.name for path in NOTEBOOKS]
     for original, copy in zip(NOTEBOOKS, copies):
         ours, (first, *rest) = (json.loads(p.read_text())["cells"] for p in (original, copy))
-        assert "https://github.com/someone/some-book book" in first["source"]
-        assert '"nvmath-python[cu12]>=' in first["source"]
-        assert '"cupy-cuda12x>=' in first["source"]
+        for brought in ("https://github.com/someone/some-book", "nvmath-python[cu12]", "cupy-cuda"):
+            assert brought in "".join(first["source"])
         assert [cell["source"] for cell in rest] == [cell["source"] for cell in ours]
         assert not any(cell.get("outputs") for cell in rest)
-
-
-def test_binder_gets_what_the_notebooks_import(tmp_path):
-    launch.main(["someone/some-book", str(tmp_path)])
     lines = (tmp_path / "binder" / "requirements.txt").read_text().splitlines()
     names = {line.partition(">=")[0] for line in lines}
     assert names == {"ipykernel", "matplotlib", "torch", "torchvision"}
@@ -32,4 +27,4 @@ def test_binder_gets_what_the_notebooks_import(tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["someone/some-book"], ["no name", "folder"]])
 def test_wrong_arguments_are_explained(arguments):
     with pytest.raises(SystemExit, match="usage"):
-        launch.main(arguments)
+        colab.main(arguments)

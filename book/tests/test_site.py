@@ -1,0 +1,193 @@
+"""The built pages as a reader meets them: whole offline, without errors, accessible, on a phone."""
+
+import base64
+import functools
+import gzip
+import http.server
+import threading
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+from built import BOOK, PAGES, need_book
+
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
+LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
+STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
+LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
+# Elements whose content is wider than they are, other than those that visibly scroll.
+TOO_WIDE = """(media) => [...document.querySelectorAll("html, body *")].filter((element) => {
+  const overflow = getComputedStyle(element).overflowX;
+  const cut = element.tagName === "HTML" || (overflow !== "visible" && element.clientWidth > 1);
+  if (!cut || element.closest("mjx-container *") || element.scrollWidth <= element.clientWidth + 1)
+    return false;
+  const seen = element.offsetHeight - element.clientHeight > 4;  // its scroll bar
+  const scrolls = element.matches("div.math mjx-container, .pst-scrollable-table-container")
+    || (element.matches("span.math")  // with a reason that is seen
+      && element.querySelector("mjx-math").offsetWidth > element.clientWidth);
+  return media === "print" || !(scrolls && seen && overflow === "auto");
+}).map((element) => `${element.tagName}.${element.className}, ${element.scrollWidth} in `
+  + `${element.clientWidth}: ${element.textContent.trim().slice(0, 40)}`)"""
+INK = """() => [...new Set([...document.querySelectorAll("html, body *")].map((element) => {
+  const { color, backgroundColor } = getComputedStyle(element);
+  return `${color} on ${backgroundColor}`;
+}))]"""
+UNFOLD = """() => {
+  window.dispatchEvent(new Event("beforeprint"));
+  document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
+}"""
+
+
+@pytest.fixture(autouse=True)
+def _book():
+    need_book()
+
+
+@functools.cache
+def read(path):
+    return BeautifulSoup(path.read_text(), "html.parser")
+
+
+@functools.cache
+def anchors(path):
+    return {"top"} | {tag["id"] for tag in read(path).select("[id]")}
+
+
+@EVERY_PAGE
+def test_nothing_comes_from_another_host(page):
+    loaded = [tag.get("src") or tag.get("href") for tag in read(BOOK / page).select(LOADED)]
+    assert [address for address in loaded if urlsplit(address).netloc] == []
+
+
+@EVERY_PAGE
+def test_no_page_names_the_machine_that_built_it(page):
+    """As a default value would, which autodoc spells out."""
+    assert str(BOOK.parents[1]) not in (BOOK / page).read_text()
+
+
+@EVERY_PAGE
+def test_internal_links_and_anchors_resolve(page):
+    broken = []
+    for link in read(BOOK / page).select("a[href]"):
+        parts = urlsplit(link["href"])
+        if parts.scheme or parts.netloc:
+            continue
+        target = (BOOK / page).parent / unquote(parts.path) if parts.path else BOOK / page
+        anchor = unquote(parts.fragment)
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link["href"])
+    assert not broken
+
+
+@EVERY_PAGE
+def test_every_picture_is_described(page):
+    described = [picture.get("alt") for picture in read(BOOK / page).select("img")]
+    assert all(text and not text.endswith(".png") for text in described)
+
+
+def test_the_site_is_light():
+    total = sum(path.stat().st_size for path in BOOK.rglob("*") if path.is_file())
+    assert total < 40e6, f"the whole site has {total / 1e6:.1f} MB"
+
+
+# In the browser.
+
+
+def wait_for_formulas(opened):
+    formulas = opened.locator(".math").count()
+    opened.wait_for_function(f"document.querySelectorAll('mjx-container').length >= {formulas}")
+    opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # and all read aloud
+
+
+@EVERY_PAGE
+def test_a_page_in_the_browser(page, visit):
+    """From the disk: no error, no request elsewhere, mathematics typeset, accessible.
+
+    axe-core must find nothing serious, and no poor contrast in the dark either. One rule exempts
+    the bibliography, whose list items Sphinx makes.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    opened = visit((BOOK / page).as_uri(), color_scheme="light")
+    wait_for_formulas(opened)
+    assert opened.locator("mjx-merror").count() == 0
+    opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
+    serious = {}
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        opened.emulate_media(color_scheme=theme)
+        options = {"resultTypes": ["violations"], "preload": False, **rules}
+        for found in axe.run(opened, options=options).response["violations"]:
+            own = found["id"] == "aria-required-children" and page.name == "bibliography.html"
+            if found["impact"] in ("serious", "critical") and not own:
+                nodes = [str(node["target"]) for node in found["nodes"]]
+                serious[f"{theme}: {found['id']}"] = nodes[:5]
+    assert not serious
+
+
+def load_stand_ins(opened):
+    """A narrow and a wide font that the book itself carries: two of MathJax's, at another size."""
+    for name, (file, percent) in STAND_INS.items():
+        data = base64.b64encode(next(BOOK.rglob(f"{file}.woff")).read_bytes()).decode()
+        source = f"src: url(data:font/woff;base64,{data}); size-adjust: {percent}%"
+        opened.add_style_tag(content=f"@font-face {{ font-family: {name}; {source} }}")
+        opened.evaluate("(name) => document.fonts.load(`1em ${name}`)", name)
+
+
+@EVERY_PAGE
+def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
+    """In the page's own fonts, a narrow and a wide one, with all that is folded unfolded.
+
+    Formulas and tables may scroll on a screen, with a scroll bar that is seen.
+    """
+    opened = visit((BOOK / page).as_uri(), is_mobile=True)  # no scroll bar beside the page
+    wait_for_formulas(opened)
+    opened.evaluate(UNFOLD)
+    load_stand_ins(opened)
+    cut = {}
+    for font in ["inherit", *STAND_INS]:
+        style = f":not(i, mjx-container *) {{ font-family: {font} !important }}"
+        forced = opened.add_style_tag(content=style if font != "inherit" else "/* its own */")
+        for media, width in LAYOUTS:
+            opened.emulate_media(media=media)
+            opened.set_viewport_size({"width": width, "height": 740})
+            if found := opened.evaluate(TOO_WIDE, media):
+                cut[font, media, width] = found[:5]
+        forced.evaluate("(style) => style.remove()")
+    assert not cut
+
+
+@EVERY_PAGE
+def test_a_dark_page_is_printed_in_black_on_white(page, visit):
+    opened = visit((BOOK / page).as_uri(), color_scheme="dark")
+    assert opened.evaluate(INK) != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+    opened.emulate_media(media="print", color_scheme="dark")
+    opened.add_style_tag(content="* { transition: none !important }")
+    assert opened.evaluate(INK) == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+
+
+@pytest.fixture
+def server():
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(BOOK))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("page", ["book/index.html", "notebooks/03_gradients.html"])
+def test_a_first_page_is_light_over_the_wire(page, server, visit):
+    """A server such as GitHub Pages sends each file gzipped."""
+    opened = visit(server + page)
+    opened.wait_for_timeout(500)  # for what scripts load
+    loaded = opened.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+    paths = {unquote(urlsplit(address).path).lstrip("/") for address in [page, *loaded]}
+    sent = sum(len(gzip.compress((BOOK / path).read_bytes())) for path in paths)
+    assert len(paths) > 10
+    assert sent < 1.5e6, f"{page} costs {sent / 1e6:.2f} MB"
+
+
+def test_search_finds_an_epilog(server, visit):
+    opened = visit(server + "search.html?q=DRELU")
+    opened.wait_for_selector("#search-results li a")
+    titles = " ".join(opened.locator("#search-results li a").all_inner_texts())
+    assert "epilog" in titles

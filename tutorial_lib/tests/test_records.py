@@ -1,0 +1,46 @@
+"""The records, and what the README says of them."""
+
+import pytest
+
+from tutorial_lib import results
+from tutorial_lib.benchmarks import published, table
+
+
+def test_records_name_machine_and_versions():
+    for path in results.RESULTS.glob("*.json"):
+        record = results.load(path.stem)
+        assert record["what"]
+        assert record["machine"]
+        assert record["versions"]
+
+
+def test_the_table_in_the_readme_is_that_of_the_record():
+    readme = published.README.read_text()
+    networks = results.load("published_run_cpu")["networks"]
+    assert published.with_table(readme, networks) == readme
+    for network in networks.values():
+        assert network["correct"] == 9131
+        for batch, loss in results.load("published_h200")["losses"].items():
+            assert network["losses"][batch] == pytest.approx(loss, abs=1e-6)
+
+
+def test_the_record_in_the_readme_is_that_of_the_ladder():
+    ladder = results.ladder()
+    readme = published.README.read_text()
+    assert table.with_record(readme, ladder) == readme
+    assert ladder["backend"] == "gpu"
+    assert ladder["widths"] == [30, 512, 8192]
+    assert ladder.get("done", [30, 512, 8192]) == [30, 512, 8192]
+
+
+def test_the_numbers_in_the_readme_are_those_of_the_records():
+    readme = " ".join(published.README.read_text().split())
+    epochs = results.load("published_h200")["epoch_milliseconds"]
+    fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
+    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in readme
+    record = results.load("conformance")
+    assert f"on an H100: {record['matmul']['cases']:,} matmuls" in readme
+    assert "H100" in record["machine"]
+    assert len(record["questions"]["answers"]) > 100
+    networks = results.load("published_run_gpu")["networks"].values()
+    assert {network["correct"] for network in networks} == {9131}
