@@ -13,7 +13,7 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
-from tutorial_lib.reference import graphs
+from tutorial_lib.reference import streams
 from tutorial_lib.reference.arrays import record
 
 
@@ -123,10 +123,10 @@ class Branch:
 
 
 def _current_stream() -> Any:
-    return xp.cuda.get_current_stream() if backend.name == "gpu" else graphs.current_stream()
+    return xp.cuda.get_current_stream() if backend.name == "gpu" else streams.current_stream()
 
 
 @functools.cache
 def _stream(name: str) -> Any:
     """One stream for each purpose, never destroyed: a Matmul remembers the stream it ran on."""
-    return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else graphs.Stream(name)
+    return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else streams.Stream(name)

@@ -15,8 +15,8 @@ from tutorial_lib.backend import xp
 if backend.name == "gpu":
     from tutorial_lib.kernels import cuda as implementation
 else:
-    from tutorial_lib.reference import graphs
     from tutorial_lib.reference import kernels as implementation
+    from tutorial_lib.reference import streams
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
@@ -92,7 +92,7 @@ def train_epoch(
 
 def _launch(name: str, *arguments: Any) -> Any:
     kernel = getattr(implementation, name)
-    return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
+    return kernel(*arguments) if backend.name == "gpu" else streams.launch(kernel, *arguments)
 
 
 def _check(name: str, x: xp.ndarray, shape: tuple[int, ...], dtype: type = xp.float32) -> None:

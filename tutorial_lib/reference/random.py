@@ -17,10 +17,11 @@ import secrets
 
 import numpy as np
 
-from tutorial_lib.reference.graphs import refuse
+from tutorial_lib.reference.streams import refuse
 
 GENERATORS = 4096
 WORD = 2**32
+Size = int | tuple[int, ...] | None
 
 
 def _next_word(oldest: np.ndarray, newest: np.ndarray) -> np.ndarray:
@@ -34,7 +35,6 @@ def _to_bits(words: np.ndarray) -> np.ndarray:
 
 
 def _to_words(bits: np.ndarray) -> np.ndarray:
-    """The inverse of `_to_bits`."""
     return np.packbits(bits.astype(np.uint8), axis=1).view(np.uint32)
 
 
@@ -115,7 +115,7 @@ def seed(seed: int | np.ndarray | None = None) -> None:
     _stream().seed(int(seed))
 
 
-def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float) -> np.ndarray:
+def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
     """The next numbers of the stream, uniform in [0, 1): float32, of shape `size`.
 
     Raises TypeError for every dtype but float32, which is the one that this book draws.
@@ -134,10 +134,7 @@ def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float
 
 
 def uniform(
-    low: float = 0.0,
-    high: float = 1.0,
-    size: int | tuple[int, ...] | None = None,
-    dtype: type = float,
+    low: float = 0.0, high: float = 1.0, size: Size = None, dtype: type = float
 ) -> np.ndarray:
     """The next numbers of the stream, uniform in [low, high): float32, of shape `size`.
 

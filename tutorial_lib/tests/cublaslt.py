@@ -93,11 +93,9 @@ class CuBLASLt:
 
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"
-        result, outputs = epilogs.compute(
-            a, b, c, alpha, beta, {name: extra(name) for name in names}, epilog, order
-        )
-        d[...] = result
-        for name, x in outputs.items():
+        call = epilogs.Call(a, b, {name: extra(name) for name in names})
+        d[...] = epilogs.compute(call, c, alpha, beta, epilog, order)
+        for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
 
     def _matrix(self, address, layout):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
-from tutorial_lib.reference.matmul import MatmulComputeType, MatmulEpilog
+from tutorial_lib.reference.matmul import MatmulEpilog
+from tutorial_lib.reference.options import MatmulComputeType
 from tutorial_lib.tests.gpu import questions
 from tutorial_lib.tests.matrices import close, matrix, numbers_in_memory, problems, strides_of_any
 

@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 
 from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.matmul import (
-    InvalidMatmulState,
-    Matmul,
-    MatmulComputeType,
-    MatmulEpilog,
-    MatmulOptions,
-    MatmulPlanPreferences,
-    cuBLASLtError,
-    matmul,
-)
+from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.matmul import Matmul, matmul
+from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions, MatmulPlanPreferences
+from tutorial_lib.reference.refusals import InvalidMatmulState, cuBLASLtError
 
 
 def ones(*shape, dtype=np.float32, order="C"):

@@ -1,0 +1,131 @@
+"""A matmul that has been stated: the operands that it holds, and how they give place to others."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tutorial_lib.reference import refusals
+from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
+from tutorial_lib.reference.layouts import Layout
+from tutorial_lib.reference.options import MatmulOptions, as_options
+
+
+def not_freed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, which raises InvalidMatmulState after `free`."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        if self.freed:
+            raise refusals.InvalidMatmulState("this Matmul was freed; make a new one")
+        return method(self, *args, **kwargs)
+
+    return guarded
+
+
+class StatedMatmul:
+    """``alpha * a @ b + beta * c``, not planned yet: see `Matmul`, which adds the plan."""
+
+    def __init__(
+        self, a, b, /, c=None, *, alpha=None, beta=None, options=None, stream=None
+    ) -> None:
+        self.freed = self.planned = False
+        self.options = as_options(MatmulOptions, options)
+        refusals.check_operands(a, b, c, beta, self.options)
+        self.operands: Arrays = {"a": a, "b": b} | ({} if c is None else {"c": c})
+        self.layouts = {name: Layout.of(x) for name, x in self.operands.items()}
+        self.alpha, self.beta = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+        self._set_scale("alpha", alpha)
+        self._set_scale("beta", beta)
+        self.inputs: Arrays = {}  # of the epilog
+        self.input_layouts: dict[str, Layout] = {}
+        self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
+
+    @not_freed
+    def reset_operands(
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Arrays | None = None,
+        stream: Any = None,
+    ) -> None:
+        """Hold other operands, of the same shape, strides and dtype; those not named stay.
+
+        Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
+        the plan does not have. What comes before the culprit in the order alpha, beta, a, b, c,
+        epilog inputs has then been changed, as in nvmath.
+        """
+        if c is not None and "c" not in self.operands:
+            raise ValueError("this Matmul was made without an operand c, so c cannot be reset")
+        if all(value is None for value in (a, b, c, alpha, beta, epilog_inputs)):
+            raise ValueError("reset_operands needs at least one operand")
+        self._set_scale("alpha", alpha)
+        self._set_scale("beta", beta)
+        for name, new in {"a": a, "b": b, "c": c}.items():
+            if new is not None:
+                refusals.check_matches(new, self.layouts, name, f"operand {name}")
+                self.operands[name] = new
+        for name, new in (epilog_inputs or {}).items():
+            refusals.check_matches(new, self.input_layouts, name, f"epilog input {name!r}")
+            self.inputs[name] = new
+
+    @not_freed
+    def reset_operands_unchecked(
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Arrays | None = None,
+        stream: Any = None,
+    ) -> None:
+        """`reset_operands` without a look at shape, strides or dtype: it swaps pointers.
+
+        The next `execute` reads the new memory with the layout of the old operand. What comes of a
+        wrong one are wrong numbers; ValueError where they would lie outside the array's memory.
+        """
+        if beta is not None:
+            self.beta[0] = beta
+        if alpha is not None:
+            self.alpha[0] = alpha
+        for name, new in {"a": a, "b": b, "c": c}.items():
+            if new is not None:
+                if name not in self.operands:
+                    raise IndexError("this Matmul was made without an operand c")
+                self.operands[name] = new
+        for name, new in (epilog_inputs or {}).items():
+            if name not in self.inputs:
+                raise KeyError(name)
+            self.inputs[name] = new
+
+    def free(self) -> None:
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
+        self.operands = self.inputs = None
+        self.freed = True
+
+    def __enter__(self) -> "StatedMatmul":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.free()
+
+    def _set_scale(self, name: str, value: float | None) -> None:
+        """Write a number into `alpha` or `beta`, (1,), which is how nvmath converts it."""
+        if name == "beta" and value is not None and "c" not in self.operands:
+            logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", value)
+        elif value is not None:
+            scale = getattr(self, name)
+            try:
+                scale[0] = value
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{name}={value!r} cannot be converted to {scale.dtype}"
+                ) from error
