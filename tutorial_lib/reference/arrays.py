@@ -29,11 +29,16 @@ CREATE = {"array", "asarray", "ascontiguousarray", "zeros", "ones", "full", "ara
 
 
 def record(work: Callable[[], None]) -> streams.Recording:
-    """Run `work`, and write down what it launches; its plans must have been made before."""
+    """Run `work`, and write down what it launches; its plans must have been made before.
+
+    Raises RuntimeError unless the current stream waits for all that others were given.
+    """
     capture = streams.Recording(CapturedArray)
-    with standing_in(work, CapturedArray) as work, _numpy_captures(), streams.recorded_by(capture):
+    recording = mock.patch.object(streams, "recording", capture)
+    with standing_in(work, CapturedArray) as work, _numpy_captures(), recording:
         work()
-    capture.end()
+    if capture.last[streams.current_stream().name] != capture.given:
+        raise RuntimeError("cudaErrorStreamCaptureUnjoined: a branch was not joined")
     return capture
 
 
@@ -73,8 +78,8 @@ class CapturedArray(np.ndarray):
         return super().dot(*args, **kwargs)
 
 
-def _launching(name: str) -> Callable[..., Any]:
-    return lambda self, *args, **kwargs: launch(getattr(np.ndarray, name), self, *args, **kwargs)
+def _launching(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: launch(function, *args, **kwargs)
 
 
 def _reading(name: str) -> Callable[..., Any]:
@@ -87,7 +92,7 @@ def _reading(name: str) -> Callable[..., Any]:
 
 
 for _name in METHODS:
-    setattr(CapturedArray, _name, _launching(_name))
+    setattr(CapturedArray, _name, _launching(getattr(np.ndarray, _name)))
 for _name in READS:
     setattr(CapturedArray, _name, _reading(_name))
 
@@ -96,9 +101,6 @@ for _name in READS:
 def _numpy_captures() -> Iterator[None]:
     """NumPy's functions that make an array, which NumPy lets no array overrule."""
     real = {name: getattr(np, name) for name in CREATE | {"empty", "asfortranarray", "random"}}
-
-    def launching(name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: launch(real[name], *args, **kwargs)
 
     def asfortranarray(x, *args, **kwargs):
         given = real["asarray"](plain(x))
@@ -112,7 +114,7 @@ def _numpy_captures() -> Iterator[None]:
             refuse("drawing random numbers", NotImplementedError)
             return getattr(real["random"], name)
 
-    replaced = {name: launching(name) for name in CREATE}
+    replaced = {name: _launching(real[name]) for name in CREATE}
     replaced["empty"] = lambda *args, **kwargs: _allocated(real["empty"](*args, **kwargs))
     with mock.patch.multiple(np, **replaced, asfortranarray=asfortranarray, random=Random()):
         yield

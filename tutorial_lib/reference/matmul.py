@@ -17,7 +17,7 @@ from tutorial_lib.reference.options import (
     MatmulPlanPreferences,
     as_options,
 )
-from tutorial_lib.reference.stated import StatedMatmul, not_freed
+from tutorial_lib.reference.stated import StatedMatmul
 
 Options: TypeAlias = MatmulOptions | dict[str, Any]
 Preferences: TypeAlias = MatmulPlanPreferences | dict[str, Any]
@@ -35,7 +35,6 @@ class Matmul(StatedMatmul):
     has none.
     """
 
-    @not_freed
     def plan(
         self,
         *,
@@ -53,6 +52,7 @@ class Matmul(StatedMatmul):
         does not support the combination, or after a plan with another epilog. After an error the
         Matmul is not planned.
         """
+        self.require_not_freed()
         streams.refuse("planning a matmul")
         self.planned, self.inputs, self.input_layouts = False, {}, {}
         as_options(MatmulPlanPreferences, preferences)
@@ -69,7 +69,6 @@ class Matmul(StatedMatmul):
         self.planned = True
         return self.algorithms
 
-    @not_freed
     def autotune(
         self,
         iterations: int = 10,
@@ -80,7 +79,6 @@ class Matmul(StatedMatmul):
         """Nothing to choose between: NumPy has one algorithm. RuntimeError before `plan`."""
         self._require_plan("Autotuning")
 
-    @not_freed
     def execute(
         self, *, algorithm: Any = None, release_workspace: bool = False, stream: Any = None
     ) -> Result:
@@ -99,11 +97,11 @@ class Matmul(StatedMatmul):
             d = self.operands["c"]
         return (d, outputs) if outputs else d
 
-    @not_freed
     def _compute(
         self, operands: Arrays, inputs: Arrays, alpha: float, beta: float
     ) -> tuple[Array | None, Arrays]:
         """What the memory of the operands gives, read as the plan reads it."""
+        self.require_not_freed()
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
         inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
         a, b, c = map(operands.get, "abc")
@@ -115,6 +113,7 @@ class Matmul(StatedMatmul):
         return None, call.outputs
 
     def _require_plan(self, what: str) -> None:
+        self.require_not_freed()
         if not self.planned:
             raise RuntimeError(f"{what} cannot be performed before plan() has been called")
 

@@ -64,17 +64,13 @@ def check_operands(
     Layout.of(b).check_read_as_meant("operand b")
     if c is not None:
         _check_operand(c, "c")
-        _check_c(c, m, n, a.dtype, options.inplace)
-
-
-def _check_c(c: Array, m: int, n: int, dtype: np.dtype, inplace: bool) -> None:
-    if c.dtype != dtype:
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {dtype}")
-    allowed = [(m, n)] if inplace else [(m, n), (m, 1)]
-    if c.shape not in allowed:
-        raise ValueError(f"operand c must have shape {_either(allowed)}, it has {c.shape}")
-    repeated = c.shape[1] == 1 and not inplace
-    Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
+        if c.dtype != a.dtype:
+            raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {a.dtype}")
+        allowed = [(m, n)] if options.inplace else [(m, n), (m, 1)]
+        if c.shape not in allowed:
+            raise ValueError(f"operand c must have shape {_either(allowed)}, it has {c.shape}")
+        repeated = c.shape[1] == 1 and not options.inplace
+        Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
 
 
 def _either(shapes: list[tuple[int, ...]]) -> str:

@@ -1,8 +1,6 @@
 """A matmul that has been stated: the operands that it holds, and how they give place to others."""
 
-import functools
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,25 +11,11 @@ from tutorial_lib.reference.layouts import Layout
 from tutorial_lib.reference.options import MatmulOptions, as_options
 
 
-def not_freed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, which raises InvalidMatmulState after `free`."""
-
-    @functools.wraps(method)
-    def guarded(self, *args, **kwargs):
-        if self.freed:
-            raise refusals.InvalidMatmulState("this Matmul was freed; make a new one")
-        return method(self, *args, **kwargs)
-
-    return guarded
-
-
 class StatedMatmul:
     """``alpha * a @ b + beta * c``, not planned yet: see `Matmul`, which adds the plan."""
 
-    def __init__(
-        self, a, b, /, c=None, *, alpha=None, beta=None, options=None, stream=None
-    ) -> None:
-        self.freed = self.planned = False
+    def __init__(self, a, b, /, c=None, *, alpha=None, beta=None, options=None, stream=None):
+        self.planned = False
         self.options = as_options(MatmulOptions, options)
         refusals.check_operands(a, b, c, beta, self.options)
         self.operands: Arrays = {"a": a, "b": b} | ({} if c is None else {"c": c})
@@ -43,7 +27,6 @@ class StatedMatmul:
         self.input_layouts: dict[str, Layout] = {}
         self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
 
-    @not_freed
     def reset_operands(
         self,
         *,
@@ -61,6 +44,7 @@ class StatedMatmul:
         the plan does not have. What comes before the culprit in the order alpha, beta, a, b, c,
         epilog inputs has then been changed, as in nvmath.
         """
+        self.require_not_freed()
         if c is not None and "c" not in self.operands:
             raise ValueError("this Matmul was made without an operand c, so c cannot be reset")
         if all(value is None for value in (a, b, c, alpha, beta, epilog_inputs)):
@@ -75,7 +59,6 @@ class StatedMatmul:
             refusals.check_matches(new, self.input_layouts, name, f"epilog input {name!r}")
             self.inputs[name] = new
 
-    @not_freed
     def reset_operands_unchecked(
         self,
         *,
@@ -92,10 +75,10 @@ class StatedMatmul:
         The next `execute` reads the new memory with the layout of the old operand. What comes of a
         wrong one are wrong numbers; ValueError where they would lie outside the array's memory.
         """
-        if beta is not None:
-            self.beta[0] = beta
-        if alpha is not None:
-            self.alpha[0] = alpha
+        self.require_not_freed()
+        for scale, value in ((self.beta, beta), (self.alpha, alpha)):
+            if value is not None:
+                scale[0] = value
         for name, new in {"a": a, "b": b, "c": c}.items():
             if new is not None:
                 if name not in self.operands:
@@ -109,7 +92,11 @@ class StatedMatmul:
     def free(self) -> None:
         """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
         self.operands = self.inputs = None
-        self.freed = True
+
+    def require_not_freed(self) -> None:
+        """Raise InvalidMatmulState after `free`."""
+        if self.operands is None:
+            raise refusals.InvalidMatmulState("this Matmul was freed; make a new one")
 
     def __enter__(self) -> "StatedMatmul":
         return self

@@ -6,7 +6,6 @@ the work lets go of it, and `arrays` refuses what cannot be captured. Source: `S
 <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and CuPy's memory pool.
 """
 
-import contextlib
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -72,11 +71,6 @@ class Recording:
         self.given[name] += 1
         self.last[name][name] += 1
 
-    def end(self) -> None:
-        """Raises RuntimeError unless the current stream waits for all that others were given."""
-        if self.last[current_stream().name] != self.given:
-            raise RuntimeError("cudaErrorStreamCaptureUnjoined: a branch was not joined")
-
     def launch(self) -> None:
         """Do all of it once more."""
         order = sorted(self.queues, reverse=bool(self._launches % 2))
@@ -107,11 +101,6 @@ class Recording:
 recording: Recording | None = None  # the capture that is under way
 
 
-def recorded_by(capture: Recording | None) -> contextlib.AbstractContextManager:
-    """Inside the block, what is launched is written down by `capture`, or by none."""
-    return mock.patch(f"{__name__}.recording", capture)
-
-
 def refuse(what: str, error: type[Exception] = RuntimeError) -> None:
     """Raise `error` if a capture is under way."""
     if recording is not None:
@@ -136,7 +125,7 @@ def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         view.owners = given  # which keep the memory from going back to the pool
         return view
 
-    with recorded_by(None):
+    with mock.patch(f"{__name__}.recording", None):
         result = _map(function(*args, **kwargs), captured, scalars=True)
     kept = plain(_arrays(result))
 
