@@ -29,10 +29,7 @@ CREATE = {"array", "asarray", "ascontiguousarray", "zeros", "ones", "full", "ara
 
 
 def record(work: Callable[[], None]) -> streams.Recording:
-    """Run `work`, and write down what it launches; its plans must have been made before.
-
-    Raises RuntimeError unless the current stream waits for all that others were given.
-    """
+    """Run `work` and write down its launches; RuntimeError unless all branches are joined."""
     capture = streams.Recording(CapturedArray)
     recording = mock.patch.object(streams, "recording", capture)
     with standing_in(work, CapturedArray) as work, _numpy_captures(), recording:
@@ -85,8 +82,7 @@ def _launching(function: Callable[..., Any]) -> Callable[..., Any]:
 def _reading(name: str) -> Callable[..., Any]:
     def method(self, *args, **kwargs):
         refuse(f"reading a value on the host, as {name} does,")
-        name_here = "copy" if name == "get" else name  # CuPy's way to a NumPy array
-        return getattr(plain(self), name_here)(*args, **kwargs)
+        return getattr(plain(self), "copy" if name == "get" else name)(*args, **kwargs)
 
     return method
 

@@ -63,10 +63,9 @@ class Layout:
         if Layout.of(x) == self:
             return x
         start = x.__array_interface__["data"][0]
-        end = start + self.dtype.itemsize
-        end += sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
+        last = start + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         low, high = np.lib.array_utils.byte_bounds(_owner(x))
-        if not low <= start <= end <= high:
+        if not low <= start <= last <= high - self.dtype.itemsize:
             raise ValueError(
                 f"the plan reads {self.dtype} of shape {self.shape} and strides {self.strides} "
                 f"bytes, but the array of shape {x.shape} and strides {x.strides} that was given "
@@ -81,7 +80,6 @@ class Layout:
 def _owner(x: np.ndarray) -> np.ndarray:
     """The array that x is a view of, or of which it is a view of a view."""
     owner = x
-    while x is not None:
+    while (x := getattr(x, "base", None)) is not None:
         owner = x if isinstance(x, np.ndarray) else owner
-        x = getattr(x, "base", None)
     return owner

@@ -1,9 +1,8 @@
 """The Matmul of nvmath on NumPy, with cuBLASLt's habits where a caller sees them.
 
-A result is column-major where an epilog needs it. Operands are held, not copied: change a weight in
-place and the next `execute` reads the change. Misuse raises what nvmath raises. Source:
-`nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_, version 1.0, for 2-D
-operands in float32 and float64.
+Operands are held, not copied: change a weight in place and the next `execute` reads the change.
+Misuse raises what nvmath raises. Source: `nvmath.linalg.advanced.Matmul
+<https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for 2-D operands in float32 and float64.
 """
 
 from typing import Any, TypeAlias
@@ -11,12 +10,7 @@ from typing import Any, TypeAlias
 from tutorial_lib.reference import epilogs, refusals, streams
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout, memory_order
-from tutorial_lib.reference.options import (
-    Algorithm,
-    MatmulOptions,
-    MatmulPlanPreferences,
-    as_options,
-)
+from tutorial_lib.reference.options import Algorithm, MatmulOptions, MatmulPlanPreferences, coerce
 from tutorial_lib.reference.stated import StatedMatmul
 
 Options: TypeAlias = MatmulOptions | dict[str, Any]
@@ -30,9 +24,8 @@ class Matmul(StatedMatmul):
     a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major.
     The result (M, N) takes the memory order of c if there is one, else column-major if the epilog
     needs it, else the order of a. Raises ValueError for operands that do not fit together, that
-    are not NumPy arrays, or whose rows or columns overlap, repeat or run backwards: nvmath would
-    read other memory; InvalidMatmulState for any use after `free`. A `stream` is accepted; NumPy
-    has none.
+    are not NumPy arrays, or whose rows or columns overlap, repeat or run backwards (nvmath would
+    read other memory), InvalidMatmulState after `free`. NumPy has no streams: `stream` is ignored.
     """
 
     def plan(
@@ -55,7 +48,7 @@ class Matmul(StatedMatmul):
         self.require_not_freed()
         streams.refuse("planning a matmul")
         self.planned, self.inputs, self.input_layouts = False, {}, {}
-        as_options(MatmulPlanPreferences, preferences)
+        coerce(MatmulPlanPreferences, preferences)
         a, b, c = map(self.layouts.get, "abc")
         self.inputs = refusals.check_epilog_inputs(a, b, c, epilog, epilog_inputs)
         self.input_layouts = {name: Layout.of(x) for name, x in self.inputs.items()}

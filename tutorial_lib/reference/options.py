@@ -43,7 +43,7 @@ class Algorithm:
     """One way to compute a planned matmul, as `plan` returns it; `execute` takes it back."""
 
 
-def as_options(cls: type, options: Any) -> Any:
+def coerce(cls: type, options: Any) -> Any:
     """Options from an object, a dict of its fields or, for the defaults, None; else TypeError."""
     if options is None or isinstance(options, dict):
         return cls(**(options or {}))

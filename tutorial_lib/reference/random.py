@@ -5,7 +5,7 @@ same numbers, bit for bit. A generator holds five words and a counter. Each step
 from the oldest and the newest one, advances the counter, and draws the sum of the two. cuRAND runs
 4,096 such generators from one seed, 2**67 steps apart, and takes one number of each in turn.
 
-Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003); cuRAND host API,
+Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003); cuRAND,
 `Ordering <https://docs.nvidia.com/cuda/curand/host-api-overview.html#generator-options>`_.
 """
 

@@ -137,9 +137,8 @@ def check_supported(
 ) -> None:
     """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
 
-    `earlier` are the epilogs of all plans of the same Matmul. nvmath describes the matmul to
-    cuBLASLt once, and a plan with another epilog finds what the old one left: cuBLASLt refuses
-    some such pairs, computes others wrongly, and a few right. All are refused here.
+    `earlier` are the epilogs of all plans. A plan with another epilog finds what the old one left:
+    cuBLASLt refuses some such pairs, computes others wrongly, and a few right; here, none passes.
     """
     others = sorted(other.name for other in earlier - {epilog})
     if others:
@@ -167,10 +166,7 @@ def check_algorithms(algorithms: Iterable[Any]) -> tuple[Algorithm, ...]:
 
 
 def check_matches(new: Array, layouts: dict[str, Layout], name: str, what: str) -> None:
-    """Whether an array may take the place of the one that is held under `name`; KeyError if none.
-
-    `what` is the array's name in a message.
-    """
+    """Whether an array may take the place of the one called `name`; KeyError if there is none."""
     _check_array(new, what)
     for attribute in ("dtype", "shape", "strides"):
         ours, theirs = getattr(layouts[name], attribute), getattr(new, attribute)

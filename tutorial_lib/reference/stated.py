@@ -1,5 +1,6 @@
 """A matmul that has been stated: the operands that it holds, and how they give place to others."""
 
+import contextlib
 import logging
 from typing import Any
 
@@ -8,23 +9,22 @@ import numpy as np
 from tutorial_lib.reference import refusals
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout
-from tutorial_lib.reference.options import MatmulOptions, as_options
+from tutorial_lib.reference.options import MatmulOptions, coerce
 
 
-class StatedMatmul:
+class StatedMatmul(contextlib.AbstractContextManager):
     """``alpha * a @ b + beta * c``, not planned yet: see `Matmul`, which adds the plan."""
 
     def __init__(self, a, b, /, c=None, *, alpha=None, beta=None, options=None, stream=None):
         self.planned = False
-        self.options = as_options(MatmulOptions, options)
+        self.options = coerce(MatmulOptions, options)
         refusals.check_operands(a, b, c, beta, self.options)
         self.operands: Arrays = {"a": a, "b": b} | ({} if c is None else {"c": c})
         self.layouts = {name: Layout.of(x) for name, x in self.operands.items()}
         self.alpha, self.beta = np.ones(1, a.dtype), np.zeros(1, a.dtype)
         self._set_scale("alpha", alpha)
         self._set_scale("beta", beta)
-        self.inputs: Arrays = {}  # of the epilog
-        self.input_layouts: dict[str, Layout] = {}
+        self.inputs, self.input_layouts = {}, {}  # of the epilog
         self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
 
     def reset_operands(
@@ -41,8 +41,7 @@ class StatedMatmul:
         """Hold other operands, of the same shape, strides and dtype; those not named stay.
 
         Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
-        the plan does not have. What comes before the culprit in the order alpha, beta, a, b, c,
-        epilog inputs has then been changed, as in nvmath.
+        the plan does not have; what comes before it (alpha, beta, a, b, c, inputs) has changed.
         """
         self.require_not_freed()
         if c is not None and "c" not in self.operands:
@@ -97,9 +96,6 @@ class StatedMatmul:
         """Raise InvalidMatmulState after `free`."""
         if self.operands is None:
             raise refusals.InvalidMatmulState("this Matmul was freed; make a new one")
-
-    def __enter__(self) -> "StatedMatmul":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.free()

@@ -1,8 +1,8 @@
 """A CUDA graph without a GPU: work is recorded once, and replayed on the same memory.
 
-While a stream captures, a GPU runs nothing; it writes down each launch with its addresses. So it is
-here: a replay runs no Python of the work again, a temporary's memory is handed out anew as soon as
-the work lets go of it, and `arrays` refuses what cannot be captured. Source: `Stream capture
+While a stream captures, a GPU runs nothing; it writes down each launch with its addresses. So does
+this module: a replay runs no Python of the work again, and a temporary's memory is handed out anew
+as soon as the work lets go of it. Source: `Stream capture
 <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and CuPy's memory pool.
 """
 
@@ -48,17 +48,15 @@ def current_stream() -> Stream:
 
 
 class Recording:
-    """What a capture wrote down. `launch` does it once more, in an order that a GPU may choose.
+    """What a capture wrote down; `kind` is the type of the arrays that it makes.
 
-    That order differs from one launch to the next: what may run beside something else runs now
-    before it, now after it. A result that depends on the order is therefore seen to vary. `kind` is
-    the type of the arrays that the capture makes.
+    What may run beside something else is launched now before it, now after it, as on a GPU: a
+    result that depends on the order is seen to vary.
     """
 
     def __init__(self, kind: type[np.ndarray]) -> None:
         self.kind = kind
-        # Of each stream, its launches, each with what it runs after.
-        self.queues: dict[str, list[tuple[Callable[[], None], Event]]] = defaultdict(list)
+        self.queues: dict[str, list[tuple[Callable, Event]]] = defaultdict(list)  # what, after what
         self.last: dict[str, Event] = defaultdict(Counter)  # what its next launch runs after
         self.given: Event = Counter()  # all launches
         self._free: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
@@ -83,11 +81,7 @@ class Recording:
             done[stream] += 1
 
     def keep(self, result: np.ndarray) -> np.ndarray:
-        """`result`, moved to memory of the graph's pool, as an array of the capture.
-
-        The memory goes back to the pool when the array dies: what the same stream asks for next may
-        get it, as from CuPy's pool.
-        """
+        """`result` in memory of the graph's pool, which hands it out again when the array dies."""
         key = current_stream().name, max(result.nbytes, 1)
         free = self._free[key]
         memory = free.pop() if free else np.ndarray(key[1], np.uint8)

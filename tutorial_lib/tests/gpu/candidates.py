@@ -5,14 +5,12 @@ products: so every algorithm must give the reference's result to the last bit. W
 is asked with numbers whose sums are rounded, where another order of summing would show.
 """
 
-from typing import Any
-
 import numpy as np
 
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
 from tutorial_lib.reference.options import MatmulComputeType
-from tutorial_lib.tests.gpu.conformance import Arrays, inputs_of, meaning, named, outcome
+from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named, outcome
 
 LIMIT = 64  # how many algorithms cuBLASLt is asked for
 INPUTS, OUTPUTS, BATCH = 784, 10, 256
@@ -21,7 +19,7 @@ ARITHMETICS = {"float32": None, "tf32": int(MatmulComputeType.COMPUTE_32F_FAST_T
 
 # By name: the shapes of a and b (H is the width) and their memory orders, as the networks have
 # them; the epilog; whether the result is added to c, in place, and the memory order of that c.
-MATMULS: dict[str, tuple] = {
+MATMULS = {
     "hidden": (("H", INPUTS), "C", (INPUTS, BATCH), "F", "RELU_AUX_BIAS", None),
     "output": ((OUTPUTS, "H"), "C", ("H", BATCH), "F", "BIAS", None),
     "grad_output": ((OUTPUTS, BATCH), "F", (BATCH, "H"), "C", None, None),
@@ -34,14 +32,12 @@ MATMULS: dict[str, tuple] = {
 }
 
 
-def operands(
-    name: str, width: int, *, integers: bool = True
-) -> tuple[list[np.ndarray], dict[str, Any], Arrays]:
+def operands(name, width, integers=True):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, in NumPy."""
     shape_a, order_a, shape_b, order_b, epilog, order_c = MATMULS[name]
     rng = np.random.default_rng(width)
 
-    def numbers(shape: Any, order: str) -> np.ndarray:
+    def numbers(shape, order):
         shape = [width if extent == "H" else extent for extent in shape]
         x = rng.integers(-3, 4, shape) if integers else rng.standard_normal(shape, np.float32)
         return np.asarray(x, np.float32, order=order)
@@ -54,11 +50,11 @@ def operands(
     return tensors, arguments, inputs_of(epilog and MatmulEpilog[epilog], m, n, np.float32, rng)
 
 
-def _equal(x: Arrays, y: Arrays) -> bool:
+def _equal(x, y):
     return set(x) == set(y) and all(np.array_equal(x[name], y[name]) for name in x)
 
 
-def count(library: Any, xp: Any, name: str, width: int, arithmetic: str) -> dict[str, Any]:
+def count(library, xp, name, width, arithmetic):
     """Candidates, those that agree with the reference, and those that repeat bit for bit.
 
     Those that do not agree are listed as `wrong`, by rank and number, if there are any.
@@ -67,40 +63,36 @@ def count(library: Any, xp: Any, name: str, width: int, arithmetic: str) -> dict
     tensors, arguments, inputs = operands(name, width)
     rows = len(tensors[0])
 
-    def on_device(tensors: list, inputs: Arrays) -> tuple[list, dict[str, Any]]:
-        return [xp.array(x, order="K") for x in tensors], {
-            key: xp.array(x, order="K") for key, x in inputs.items()
-        }
-
-    def run(algorithm: Any) -> Arrays:
+    def run(algorithm):
         if c:
             c[0][...] = original
         return meaning(named(mm.execute(algorithm=algorithm)), rows)
 
-    (a, b, *c), on_gpu = on_device(tensors, inputs)
+    def on_device(tensors, inputs):
+        tensors = [xp.array(x, order="K") for x in tensors]
+        return tensors, {key: xp.array(x, order="K") for key, x in inputs.items()} or None
+
+    (a, b, *c), given = on_device(tensors, inputs)
     original = c[0].copy() if c else None
     truth = outcome(reference, tensors, epilog and MatmulEpilog[epilog], inputs, **arguments)
     truth = meaning(truth, rows)
     arguments["options"] = arguments.get("options", {}) | {"compute_type": ARITHMETICS[arithmetic]}
-    plan = {"epilog": epilog and library.MatmulEpilog[epilog], "epilog_inputs": on_gpu or None}
+    plan = {"epilog": epilog and library.MatmulEpilog[epilog], "epilog_inputs": given}
     with library.Matmul(a, b, *c, **arguments) as mm:
         algorithms = mm.plan(preferences={"limit": LIMIT}, **plan)
         agree = [_equal(truth, run(algorithm)) for algorithm in algorithms]
         rounded, _, inputs = operands(name, width, integers=False)
-        (a, b, *c), on_gpu = on_device(rounded, inputs)
+        (a, b, *c), given = on_device(rounded, inputs)
         original = c[0].copy() if c else None
-        mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=on_gpu or None)
+        mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=given)
         repeat = [_equal(run(one), run(one)) for one in algorithms]
     found = {"candidates": len(algorithms), "agree": sum(agree), "repeat": sum(repeat)}
-    wrong = [
-        f"{rank}: algorithm {getattr(algorithms[rank], 'algorithm_id', '')}"
-        for rank, right in enumerate(agree)
-        if not right
-    ]
+    numbers = [getattr(algorithm, "algorithm_id", "") for algorithm in algorithms]
+    wrong = [f"{i}: algorithm {numbers[i]}" for i, right in enumerate(agree) if not right]
     return found | ({"wrong": wrong} if wrong else {})
 
 
-def count_all(library: Any, xp: Any, widths: list[int] = WIDTHS) -> dict[str, dict[str, dict]]:
+def count_all(library, xp, widths=WIDTHS):
     """The counts by matmul, width and arithmetic: ``{"hidden 30": {"tf32": {…}}}``."""
     return {
         f"{name} {width}": {how: count(library, xp, name, width, how) for how in ARITHMETICS}

@@ -6,9 +6,7 @@ to the last bit, zeros included, and only GELU is left to a tolerance.
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +14,6 @@ from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
 
-Arrays = dict[str, np.ndarray]
 # M, N, K: ones, odd sizes, no multiples of 16, the edges of the padding, the network's own.
 SHAPES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (2, 2, 2), (17, 33, 9), (8, 16, 24)]
 SHAPES += [(127, 3, 7), (128, 128, 64), (129, 5, 130)]
@@ -37,18 +34,17 @@ class Case:
     c_kind: str
 
     @property
-    def name(self) -> str:
-        """The epilog's name; `none` without one."""
+    def name(self):
         return "none" if self.epilog is None else self.epilog.name
 
 
-def cases() -> Iterator[Case]:
+def cases():
     """Every combination of epilog, shape, memory orders, dtype and kind of c."""
     orders = list(itertools.product("CF", repeat=2))
-    yield from itertools.starmap(Case, itertools.product(EPILOGS, SHAPES, orders, DTYPES, C_KINDS))
+    return itertools.starmap(Case, itertools.product(EPILOGS, SHAPES, orders, DTYPES, C_KINDS))
 
 
-def inputs_of(epilog: MatmulEpilog | None, m: int, n: int, dtype: Any, rng: Any) -> Arrays:
+def inputs_of(epilog, m, n, dtype, rng):
     """Some inputs of an epilog after an (m, n) result; none where it needs none, or is refused."""
     inputs = {
         "bias": rng.integers(-3, 4, m).astype(dtype),
@@ -59,18 +55,17 @@ def inputs_of(epilog: MatmulEpilog | None, m: int, n: int, dtype: Any, rng: Any)
     return {name: inputs[name] for name in names}
 
 
-def named(result: Any) -> dict[str, Any]:
+def named(result):
     """The result and the extra outputs by name, where they are."""
     d, outputs = result if isinstance(result, tuple) else (result, {})
     return {"result": d, **outputs}
 
 
-def host(x: Any, order: str = "K") -> np.ndarray:
-    """A copy in NumPy."""
+def host(x, order="K"):
     return np.array(x.get() if hasattr(x, "get") else x, order=order)
 
 
-def meaning(outputs: dict[str, Any], rows: int) -> Arrays:
+def meaning(outputs, rows):
     """In NumPy, what means something: the padding of a mask and of a GELU input does not."""
     values = {name: host(x) for name, x in outputs.items()}
     if "relu_aux" in values:
@@ -80,16 +75,16 @@ def meaning(outputs: dict[str, Any], rows: int) -> Arrays:
     return values
 
 
-def operands(case: Case) -> tuple[list[np.ndarray], dict[str, Any], Arrays]:
+def operands(case):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
     m, n, k = case.shape
     rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
 
-    def integers(*shape: int, order: str = "C") -> np.ndarray:
+    def integers(*shape, order="C"):
         return np.asarray(rng.integers(-3, 4, shape), case.dtype, order=order)
 
     tensors = [integers(m, k, order=case.orders[0]), integers(k, n, order=case.orders[1])]
-    arguments: dict[str, Any] = {"alpha": 2.0}
+    arguments = {"alpha": 2.0}
     if case.c_kind == "column":
         tensors.append(integers(m, 1))
     elif case.c_kind != "none":
@@ -99,9 +94,7 @@ def operands(case: Case) -> tuple[list[np.ndarray], dict[str, Any], Arrays]:
     return tensors, arguments, inputs_of(case.epilog, m, n, case.dtype, rng)
 
 
-def outcome(
-    library: Any, tensors: Any, epilog: MatmulEpilog | None, inputs: Any, **arguments: Any
-) -> Any:
+def outcome(library, tensors, epilog, inputs, **arguments):
     """What a library makes of a matmul: {name: array}, or the exception that it raises."""
     epilog = None if epilog is None else library.MatmulEpilog(int(epilog))
     try:
@@ -112,19 +105,19 @@ def outcome(
         return error
 
 
-def run(library: Any, case: Case, to_device: Callable[[np.ndarray], Any]) -> Any:
+def run(library, case, to_device):
     """What a library makes of a case, its operands moved by `to_device`."""
     tensors, arguments, inputs = operands(case)
     inputs = {name: to_device(x) for name, x in inputs.items()}
     return outcome(library, map(to_device, tensors), case.epilog, inputs, **arguments)
 
 
-def layout(x: Any) -> tuple:
+def layout(x):
     """Shape, dtype, and strides in elements, of a NumPy or a CuPy array."""
     return x.shape, str(x.dtype), tuple(stride // x.itemsize for stride in x.strides)
 
 
-def differences(case: Case, ours: Any, theirs: Any) -> tuple[list[str], float]:
+def differences(case, ours, theirs):
     """What the two disagree about, in words, and the worst deviation of a value, relative to 1."""
     kinds = [type(x).__name__ if isinstance(x, Exception) else "computes" for x in (ours, theirs)]
     if kinds != ["computes"] * 2:
@@ -143,28 +136,28 @@ def differences(case: Case, ours: Any, theirs: Any) -> tuple[list[str], float]:
         else:
             deviation = float(np.abs(x - y).max()) / _scale(case)
             worst = max(worst, deviation)
-            if not deviation <= tolerance(case):
+            if not deviation <= _tolerance(case):
                 found.append(f"{name}: values deviate by {deviation:.1e}")
     return found, worst
 
 
-def tolerance(case: Case) -> float:
+def _tolerance(case):
     """Exact for integers; where there is a tanh, relative to the largest value that it scales."""
     if "GELU" not in case.name:
         return 0.0
     return 1e-5 if case.dtype == "float32" else 1e-13
 
 
-def _scale(case: Case) -> float:
+def _scale(case):
     """The largest value before the epilog; for sums of it, times the columns that are summed."""
     (a, b, *c), arguments, _ = operands(case)
     d = arguments["alpha"] * (a @ b) + (arguments["beta"] * c[0] if c else 0)
     return max(1.0, float(np.abs(d).max())) * (case.shape[1] if "BGRAD" in case.name else 1)
 
 
-def nan_under_relu(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict[str, dict]:
+def nan_under_relu(library, to_device):
     """Whether NaN passes RELU and RELU_AUX, for several K: {epilog: {K: kept}}."""
-    kept: dict[str, dict[str, bool]] = {"RELU": {}, "RELU_AUX": {}}
+    kept = {"RELU": {}, "RELU_AUX": {}}
     for name, k in itertools.product(kept, (1, 2, 16, 784)):
         a, b = np.zeros((30, k), np.float32), np.ones((k, 256), np.float32)
         a[3, 0] = np.nan
@@ -173,10 +166,9 @@ def nan_under_relu(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict
     return kept
 
 
-def compare_all(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+def compare_all(library, to_device):
     """Run all cases; counts per epilog, the worst deviation, and every kind of disagreement."""
-    per_epilog: dict[str, dict[str, Any]] = {}
-    disagreements: dict[str, list[str]] = {}
+    per_epilog, disagreements = {}, {}
     none_yet = {"computed": 0, "refused": 0, "disagree": 0, "worst_deviation": 0.0}
     for case in cases():
         ours, theirs = run(reference, case, lambda x: x), run(library, case, to_device)
@@ -190,8 +182,5 @@ def compare_all(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict[st
             where = f"{case.shape} {''.join(case.orders)} {case.dtype} c={case.c_kind}"
             detail = f" [{theirs}]"[:160] if isinstance(theirs, Exception) else ""
             disagreements.setdefault(f"{case.name}: {text}", []).append(where + detail)
-    return {
-        "cases": sum(1 for _ in cases()),
-        "per_epilog": per_epilog,
-        "disagreements": disagreements,
-    }
+    number = sum(1 for _ in cases())
+    return {"cases": number, "per_epilog": per_epilog, "disagreements": disagreements}
