@@ -79,17 +79,13 @@ class CuBLASLt:
         alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
         b = b if desc.transb is None else b.T
         (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
-        shapes = {
-            "bias": ((m, 1), dtype, lambda: desc.bias_pointer),
-            "relu_aux": (epilogs.mask_shape(m, n), np.uint8, lambda: desc.epilogue_aux_pointer),
-            "gelu_aux": ((-(-m // 8) * 8, n), dtype, lambda: desc.epilogue_aux_pointer),
-        }
-        bgrad = dict.fromkeys(("drelu_bgrad", "dgelu_bgrad", "bgrada"), (m, 1)) | {"bgradb": (n, 1)}
-        shapes |= {x: (shape, dtype, lambda: desc.bias_pointer) for x, shape in bgrad.items()}
+        shapes = {"relu_aux": epilogs.mask_shape(m, n), "gelu_aux": epilogs.gelu_shape(m, n)}
 
         def extra(name):
-            shape, kind, pointer = shapes[name]
-            return pointed(pointer(), kind, shape, (1, shape[0]))
+            shape = shapes.get(name, (n if name == "bgradb" else m, 1))
+            pointer = desc.epilogue_aux_pointer if name in shapes else desc.bias_pointer
+            kind = np.uint8 if name == "relu_aux" else dtype
+            return pointed(pointer, kind, shape, (1, shape[0]))
 
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"

@@ -6,9 +6,7 @@ operand makes it do so, the reference must compute the very same ones.
 """
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,10 +19,10 @@ RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
 M, N, K = 4, 5, 3
 TOLERANCE = 1e-4  # of the largest value: GELU's tanh; all other results are whole or half numbers
 # A question is a function of a Lab that raises, or returns (values, what is right).
-QUESTIONS: dict[str, Callable[["Lab"], Any]] = {}
+QUESTIONS = {}
 # After a plan with one epilog nvmath refuses some others, computes some wrongly and some right: the
 # reference refuses them all.
-STRICTER: set[str] = set()
+STRICTER = set()
 OPEN = {"alpha is 0 and a holds NaN"}  # asked and recorded, but nobody has promised an answer
 
 
@@ -95,14 +93,14 @@ def product(*tensors, epilog=None, inputs=None, **arguments):
     return meaning(named(d), M)
 
 
-def tried(mm, method, **arguments):
-    """The Matmul after a call that ought to fail: it is the next one that is asked about."""
+def after(mm, method="plan", **arguments):
+    """The Matmul after a call that may fail: it is the next one that is asked about."""
     with contextlib.suppress(Exception):
         getattr(mm, method)(**arguments)
     return mm
 
 
-def answer(name: str, library: Any, xp: Any) -> Answer:
+def answer(name, library, xp):
     """What a library says to a question, its operands made by xp, NumPy or CuPy."""
     try:
         with Lab(library, xp) as lab:
@@ -120,7 +118,7 @@ def answer(name: str, library: Any, xp: Any) -> Answer:
     return Answer(RIGHT if same else OTHER, values=values)
 
 
-def agree(ours: Answer, theirs: Answer) -> bool:
+def agree(ours, theirs):
     """Whether the reference's answer does for nvmath's."""
     if theirs.verdict != OTHER:
         return ours.verdict == theirs.verdict
@@ -131,7 +129,7 @@ def agree(ours: Answer, theirs: Answer) -> bool:
     )
 
 
-def ask_all(library: Any, xp: Any) -> dict[str, Any]:
+def ask_all(library, xp):
     """All questions, put to the reference and to a library: the answers, and where they differ."""
     answers, disagreements = {}, {}
     for name in QUESTIONS:
@@ -246,6 +244,10 @@ def _ask_plan(**arguments):
     return lambda lab: lab.biased().plan(**arguments)
 
 
+def _ask_after(then, **arguments):
+    return lambda lab: getattr(after(lab.biased(), **arguments), then)()
+
+
 def _ask_matmul(**arguments):
     return lambda lab: lab.library.matmul(lab.a, lab.b, **arguments)
 
@@ -270,6 +272,7 @@ def _own_algorithm(lab):
     return result(mm, algorithm=mm.algorithms[0]), product(lab.a, lab.b)
 
 
+_BIAS = {"epilog_inputs": {"bias": np.zeros(M, np.float32)}}
 QUESTIONS |= {
     "planned with BIAS, then without, row-major": _ask_plans(E.BIAS, None, order="C"),
     "the epilog is an int": _ask_plan(epilog=2),
@@ -281,28 +284,22 @@ QUESTIONS |= {
     "an algorithm is a text": _ask_plan(algorithms=["numpy.matmul"]),
     "the algorithms are a number": _ask_plan(algorithms=5),
     "the algorithms are none": _ask_plan(algorithms=[]),
-    "execute after a plan with an int": lambda q: tried(
-        q.biased(), "plan", epilog=4, **q.new_bias
-    ).execute(),
-    "execute after a plan with a misspelled preference": lambda q: tried(
-        q.biased(), "plan", preferences={"limt": 4}
-    ).execute(),
-    "execute after a plan with algorithms of a wrong type": lambda q: tried(
-        q.biased(), "plan", algorithms=[1]
-    ).execute(),
-    "autotune after a plan that failed": lambda q: tried(
-        q.biased(), "plan", epilog="RELU"
-    ).autotune(),
-    "an epilog input is reset after a plan that failed": lambda q: tried(
-        q.biased(), "plan", epilog=q.library.MatmulEpilog.BIAS
+    "execute after a plan with an int": _ask_after("execute", epilog=4, **_BIAS),
+    "execute after a plan with a misspelled preference": _ask_after(
+        "execute", preferences={"x": 4}
+    ),
+    "execute after a plan with algorithms of a wrong type": _ask_after("execute", algorithms=[1]),
+    "autotune after a plan that failed": _ask_after("autotune", epilog="RELU"),
+    "an epilog input is reset after a plan that failed": lambda q: after(
+        q.biased(), epilog=q.library.MatmulEpilog.BIAS
     ).reset_operands(**q.new_bias),
     "an epilog input is reset before the plan": lambda q: q.stated().reset_operands(**q.new_bias),
     "a is reset before the plan": lambda q: (
-        result(q.plan(tried(q.stated(), "reset_operands", a=q.other_a))),
+        result(q.plan(after(q.stated(), "reset_operands", a=q.other_a))),
         product(q.other_a, q.b),
     ),
     "what a failed reset has changed": lambda q: (
-        result(tried(q.planned(), "reset_operands", alpha=3, a=q.other_a, b=q.a)),
+        result(after(q.planned(), "reset_operands", alpha=3, a=q.other_a, b=q.a)),
         product(q.other_a, q.b, alpha=3),
     ),
     "an algorithm of the plan": _own_algorithm,
@@ -318,7 +315,7 @@ QUESTIONS |= {
         beta=q.dense(M, 1)
     ),
     "beta is reset without a c": lambda q: (
-        result(tried(q.planned(), "reset_operands", beta=3)),
+        result(after(q.planned(), "reset_operands", beta=3)),
         product(q.a, q.b),
     ),
     "an option is misspelled": _ask_matmul(options={"in_place": True}),
