@@ -70,7 +70,8 @@ class CapturedArray(np.ndarray):
             key = (*parts, Ellipsis)  # a single element, too, stays on the device
         return super().__getitem__(key)
 
-    def dot(self, *args, **kwargs):
+    def dot(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused in a capture, like every call of cuBLAS."""
         refuse("calling cuBLAS, as dot does,", NotImplementedError)
         return super().dot(*args, **kwargs)
 

@@ -91,8 +91,7 @@ def check_epilog_inputs(
         raise AssertionError("Not supported.")
     if not hasattr(epilog, "name"):
         raise AttributeError(f"epilog={epilog!r} has no name: pass a member of MatmulEpilog")
-    bgrads = MatmulEpilog.BGRADA, MatmulEpilog.BGRADB
-    if c is not None and memory_order(c) == "C" and epilog in bgrads:
+    if c is not None and memory_order(c) == "C" and epilog.name in ("BGRADA", "BGRADB"):
         raise ValueError(f"{epilog.name} needs a column-major operand c")
     (m, k), n = a.shape, b.shape[1]
     names = epilogs.input_names(epilog)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_lib.reference.layouts import Layout
+from tutorial_lib.reference.layouts import Layout, memory_order
 from tutorial_lib.tests.matrices import strides_of_any
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -55,6 +55,13 @@ def test_memory_lives_as_long_as_what_is_read_of_it_and_stays_read_only():
     assert not Layout.of(np.ones(2)).read(frozen).flags.writeable
     with pytest.raises(ValueError, match="no such memory"):
         Layout.of(np.ones(5)).read(frozen)
+
+
+def test_the_memory_order_is_counted_as_by_cublaslt():
+    orders = {((3, 2), (2, 1)): "C", ((3, 2), (1, 3)): "F", ((3, 1), (1, 1)): "F"}
+    orders |= {((1, 3), (3, 1)): "C", ((1, 3), (5, 2)): "F", ((3, 1), (2, 7)): "C"}
+    for (shape, strides), order in orders.items():
+        assert memory_order(Layout(shape, tuple(4 * s for s in strides), np.dtype("f4"))) == order
 
 
 def test_strides_that_are_no_whole_elements_are_refused():
