@@ -157,7 +157,6 @@ STAGES: dict[MatmulEpilog, tuple[Callable[[Array, Call], None], ...]] = {
 
 # RELU and GELU leave the result in the order of operand a, and so does BGRADA; the rest do not.
 COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog.BGRADA}
-
 # The extra input a stage reads, by its name in `epilog_inputs`.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
 

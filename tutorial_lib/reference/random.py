@@ -74,6 +74,7 @@ class _Stream:
         self.seed(secrets.randbits(64))
 
     def seed(self, seed: int) -> None:
+        """Begin anew."""
         self.words, self.counter = _start(seed)
         self.left = np.empty(0, np.uint32)  # of the last step, not yet handed out
 
