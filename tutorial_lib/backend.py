@@ -67,14 +67,10 @@ if name == "gpu":
 else:
     import numpy as xp
 
-    from tutorial_lib.reference import graphs, random
-    from tutorial_lib.reference.matmul import (
-        Matmul,
-        MatmulComputeType,
-        MatmulEpilog,
-        MatmulOptions,
-        matmul,
-    )
+    from tutorial_lib.reference import random, streams
+    from tutorial_lib.reference.epilogs import MatmulEpilog
+    from tutorial_lib.reference.matmul import Matmul, matmul
+    from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions
 
 Array = xp.ndarray  # the type of the backend's arrays
 
@@ -105,4 +101,4 @@ def synchronize() -> None:
     if name == "gpu":
         xp.cuda.Device().synchronize()
     else:
-        graphs.refuse("synchronizing")
+        streams.refuse("synchronizing")

@@ -12,7 +12,7 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import xp
-from tutorial_lib.reference import graphs
+from tutorial_lib.reference import streams
 from tutorial_lib.reference.arrays import record
 from tutorial_lib.timing import measure
 
@@ -55,6 +55,7 @@ class CapturedWork:
 
 
 def capture(stream: Any, work: Callable[[], None]) -> Any:
+    """The graph of what `work` launches on the stream, which runs nothing meanwhile."""
     stream.begin_capture()
     try:
         work()
@@ -118,10 +119,10 @@ class Branch:
 
 def current_stream() -> Any:
     """The stream of CuPy's, or of its stand-in, that calls go to now."""
-    return xp.cuda.get_current_stream() if backend.name == "gpu" else graphs.current_stream()
+    return xp.cuda.get_current_stream() if backend.name == "gpu" else streams.current_stream()
 
 
 @functools.cache
 def stream_for(name: str) -> Any:
     """One stream for each purpose, never destroyed: a Matmul remembers the stream it ran on."""
-    return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else graphs.Stream(name)
+    return xp.cuda.Stream(non_blocking=True) if backend.name == "gpu" else streams.Stream(name)

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.checks import cuBLASLtError, memory_order
 from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.layouts import memory_order
 from tutorial_lib.reference.matmul import matmul
+from tutorial_lib.reference.refusals import cuBLASLtError
 
 M, K, N = 30, 784, 256  # the hidden layer of the book's network
 K_BACKWARD = 10  # on the way back through it, the sum runs over the ten outputs

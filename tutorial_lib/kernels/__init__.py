@@ -19,7 +19,7 @@ if backend.name == "gpu":
     from tutorial_lib.kernels import cuda as implementation
 else:
     from tutorial_lib.kernels import in_numpy as implementation
-    from tutorial_lib.reference import graphs
+    from tutorial_lib.reference import streams
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
@@ -50,7 +50,7 @@ def _checked(name: str, *arrays: str) -> Callable[..., Any]:
         given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
         for array, x in zip(arrays, itertools.chain.from_iterable(given)):
             _check(array, x, sizes)
-        return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
+        return kernel(*arguments) if backend.name == "gpu" else streams.launch(kernel, *arguments)
 
     return checked
 

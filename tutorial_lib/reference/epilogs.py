@@ -11,6 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
+Array = np.ndarray
+Arrays = dict[str, Array]
 MASK_ROWS = 128  # the ReLU mask holds one bit per row of d, in columns padded to this many bits
 GELU_ROWS = 8  # the GELU input is kept in columns padded to this many elements
 # cuBLASLt's sqrt(2 / pi), and its 3 * 0.044715 * sqrt(2 / pi): found on an H200, in float64.
@@ -42,102 +44,100 @@ class MatmulEpilog(IntEnum):
 class Call:
     """One matmul on its way through the stages: operands, extra inputs, extra outputs."""
 
-    a: np.ndarray
-    b: np.ndarray
-    inputs: dict[str, np.ndarray]
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def _padded(rows: int, multiple: int) -> int:
-    return -(-rows // multiple) * multiple
+    a: Array
+    b: Array
+    inputs: Arrays
+    outputs: Arrays = field(default_factory=dict)
 
 
 def mask_shape(m: int, n: int) -> tuple[int, int]:
     """Shape in bytes of an (m, n) result's mask: eight rows to a byte, padded to 128 rows."""
-    return _padded(m, MASK_ROWS) // 8, n
+    return -(-m // MASK_ROWS) * MASK_ROWS // 8, n
 
 
-def pack_mask(positive: np.ndarray) -> np.ndarray:
+def gelu_shape(m: int, n: int) -> tuple[int, int]:
+    """Shape of the GELU input kept for an (m, n) result: its rows padded to a multiple of 8."""
+    return -(-m // GELU_ROWS) * GELU_ROWS, n
+
+
+def pack_mask(kept: Array) -> Array:
     """Booleans (M, N) as bits, uint8, column-major: row i becomes bit i % 8 of byte i // 8."""
-    m, n = positive.shape
-    mask = np.zeros(mask_shape(m, n), np.uint8, order="F")
-    mask[: -(-m // 8)] = np.packbits(positive, axis=0, bitorder="little")
+    mask = np.zeros(mask_shape(*kept.shape), np.uint8, order="F")
+    packed = np.packbits(kept, axis=0, bitorder="little")
+    mask[: len(packed)] = packed
     return mask
 
 
-def unpack_mask(mask: np.ndarray, m: int) -> np.ndarray:
+def unpack_mask(mask: Array, m: int) -> Array:
     """The first `m` rows of a packed mask as booleans, (m, N): what `pack_mask` was given."""
     return np.unpackbits(mask, axis=0, count=m, bitorder="little").view(bool)
 
 
-def _gelu_gate(x: np.ndarray) -> np.ndarray:
+def _gelu_gate(x: Array) -> Array:
     return np.tanh(ROOT * (x + 0.044715 * x**3))
 
 
 # Stages: each is what one word of an epilog's name means.
-
-
-def bias(d: np.ndarray, call: Call) -> None:
+def bias(d: Array, call: Call) -> None:
     """Add one number per row: ``d[i, :] += bias[i]``."""
     d += call.inputs["bias"].reshape(-1, 1)
 
 
-def relu(d: np.ndarray, call: Call) -> None:
+def relu(d: Array, call: Call) -> None:
     """Negative elements become 0; NaN stays."""
     np.maximum(d, 0, out=d)
 
 
-def relu_aux(d: np.ndarray, call: Call) -> None:
+def relu_aux(d: Array, call: Call) -> None:
     """Remember where d is not below 0, packed into bits: the extra output `relu_aux`."""
     call.outputs["relu_aux"] = pack_mask(~(d < 0))
 
 
-def drelu(d: np.ndarray, call: Call) -> None:
+def drelu(d: Array, call: Call) -> None:
     """The gradient of ReLU: keep `d` where the mask `relu_aux` has a 1, elsewhere 0."""
     d[~unpack_mask(call.inputs["relu_aux"], len(d))] = 0
 
 
-def gelu(d: np.ndarray, call: Call) -> None:
+def gelu(d: Array, call: Call) -> None:
     """GELU (Hendrycks and Gimpel, 2016): ``d/2 (1 + tanh(sqrt(2/pi) (d + 0.044715 d^3)))``."""
     d *= 0.5 * (1 + _gelu_gate(d))
 
 
-def gelu_aux(d: np.ndarray, call: Call) -> None:
+def gelu_aux(d: Array, call: Call) -> None:
     """Remember GELU's input, in columns padded to 8 elements: the extra output `gelu_aux`."""
-    aux = np.zeros((_padded(len(d), GELU_ROWS), d.shape[1]), d.dtype, order="F")
+    aux = np.zeros(gelu_shape(*d.shape), d.dtype, order="F")
     aux[: len(d)] = d
     call.outputs["gelu_aux"] = aux
 
 
-def dgelu(d: np.ndarray, call: Call) -> None:
+def dgelu(d: Array, call: Call) -> None:
     """The gradient of GELU (tanh form) at the remembered input `gelu_aux`, times `d`."""
     x = call.inputs["gelu_aux"][: len(d)]
     gate = _gelu_gate(x)
-    slope = ROOT + CUBE * x**2
-    d *= 0.5 * (1 + gate) + 0.5 * x * (1 - gate**2) * slope
+    d *= 0.5 * (1 + gate) + 0.5 * x * (1 - gate**2) * (ROOT + CUBE * x**2)
 
 
-def drelu_bgrad(d: np.ndarray, call: Call) -> None:
+def drelu_bgrad(d: Array, call: Call) -> None:
     """The gradient of the bias that was added before ReLU: the row sums of `d`, (M,)."""
     call.outputs["drelu_bgrad"] = d.sum(axis=1)
 
 
-def dgelu_bgrad(d: np.ndarray, call: Call) -> None:
+def dgelu_bgrad(d: Array, call: Call) -> None:
     """The gradient of the bias that was added before GELU: the row sums of `d`, (M,)."""
     call.outputs["dgelu_bgrad"] = d.sum(axis=1)
 
 
-def bgrada(d: np.ndarray, call: Call) -> None:
+def bgrada(d: Array, call: Call) -> None:
     """The row sums of operand a, (M,): a bias gradient if `a` holds the gradients."""
     call.outputs["bgrada"] = call.a.sum(axis=1)
 
 
-def bgradb(d: np.ndarray, call: Call) -> None:
+def bgradb(d: Array, call: Call) -> None:
     """The column sums of operand b, (N,): a bias gradient if `b` holds the gradients."""
     call.outputs["bgradb"] = call.b.sum(axis=0)
 
 
-STAGES: dict[MatmulEpilog, tuple[Callable[[np.ndarray, Call], None], ...]] = {
+STAGES: dict[MatmulEpilog, tuple[Callable[[Array, Call], None], ...]] = {
     MatmulEpilog.RELU: (relu,),
     MatmulEpilog.RELU_AUX: (relu_aux, relu),
     MatmulEpilog.BIAS: (bias,),
@@ -157,7 +157,6 @@ STAGES: dict[MatmulEpilog, tuple[Callable[[np.ndarray, Call], None], ...]] = {
 
 # RELU and GELU leave the result in the order of operand a, and so does BGRADA; the rest do not.
 COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog.BGRADA}
-
 # The extra input a stage reads, by its name in `epilog_inputs`.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
 
@@ -167,23 +166,17 @@ def input_names(epilog: MatmulEpilog) -> set[str]:
     return {INPUTS[stage] for stage in STAGES[epilog] if stage in INPUTS}
 
 
-def apply(epilog: MatmulEpilog, d: np.ndarray, call: Call) -> None:
+def apply(epilog: MatmulEpilog, d: Array, call: Call) -> None:
     """Run the epilog's stages over `d`, in place; extra outputs go to `call.outputs`."""
     for stage in STAGES[epilog]:
         stage(d, call)
 
 
 def compute(
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray | None,
-    alpha: float,
-    beta: float,
-    inputs: dict[str, np.ndarray],
-    epilog: MatmulEpilog | None,
-    order: str,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """``epilog(alpha * a @ b + beta * c)``: a new array (M, N) in `order`, and extra outputs."""
+    call: Call, c: Array | None, alpha: float, beta: float, epilog: MatmulEpilog | None, order: str
+) -> Array:
+    """``epilog(alpha * a @ b + beta * c)``: a new array (M, N) in `order`."""
+    a, b = call.a, call.b
     d = np.empty((a.shape[0], b.shape[1]), a.dtype, order=order)
     if order == "F":  # a column-major product is the row-major one of the transposes
         np.matmul(b.T, a.T, out=d.T)
@@ -193,7 +186,6 @@ def compute(
         d *= alpha
     if beta != 0:  # a beta of 0 means that c is not read, even where it holds NaN
         d += beta * c
-    call = Call(a, b, inputs)
     if epilog is not None:
         apply(epilog, d, call)
-    return d, call.outputs
+    return d

@@ -5,6 +5,7 @@ view whose strides do not follow from them is read as other memory, without an e
 """
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -42,20 +43,16 @@ class Layout:
 
         For a single column that stands for `columns` equal ones, give `columns`.
         """
-        size, (rows, cols) = self.dtype.itemsize, self.strides
-        column_major = memory_order(self) == "F"
-        if columns is None:
-            extents, meant = self.shape, (rows, cols)
-            line = max(
-                self.shape[0 if column_major else 1], (cols if column_major else rows) // size
-            )
-        else:
-            extents, meant, line = (self.shape[0], columns), (rows, 0), 0
-        read = (size, line * size) if column_major else (line * size, size)
-        if any(n > 1 and ours != theirs for n, ours, theirs in zip(extents, meant, read)):
+        size, shape, strides = self.dtype.itemsize, self.shape, self.strides
+        dense, other = (0, 1) if memory_order(self) == "F" else (1, 0)
+        line = max(shape[dense], strides[other] // size)  # the leading dimension
+        if columns is not None:
+            shape, strides, line = (shape[0], columns), (strides[0], 0), 0
+        read = (size, line * size) if dense == 0 else (line * size, size)
+        if any(n > 1 and ours != theirs for n, ours, theirs in zip(shape, strides, read)):
             raise ValueError(
-                f"{name} has strides {meant} bytes, but nvmath would read it with {read}, which is "
-                "other memory: copy it first"
+                f"{name} has strides {strides} bytes, but nvmath would read it with {read}, which "
+                "is other memory: copy it first"
             )
 
     def read(self, x: np.ndarray) -> np.ndarray:
@@ -66,36 +63,23 @@ class Layout:
         if Layout.of(x) == self:
             return x
         start = x.__array_interface__["data"][0]
-        end = start + self.dtype.itemsize
-        end += sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
+        last = start + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         low, high = np.lib.array_utils.byte_bounds(_owner(x))
-        if not low <= start <= end <= high:
+        if not low <= start <= last <= high - self.dtype.itemsize:
             raise ValueError(
                 f"the plan reads {self.dtype} of shape {self.shape} and strides {self.strides} "
                 f"bytes, but the array of shape {x.shape} and strides {x.strides} that was given "
                 "unchecked has no such memory: on a GPU, other numbers or a crash"
             )
-        return np.asarray(_Pointer(x, start, self))
-
-
-class _Pointer:
-    """An address and a layout, for NumPy to read; keeps the owner of the memory alive."""
-
-    def __init__(self, x: np.ndarray, start: int, layout: Layout) -> None:
-        self.base = x
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (start, not x.flags.writeable),
-            "typestr": layout.dtype.str,
-            "shape": layout.shape,
-            "strides": layout.strides,
-        }
+        interface = {"version": 3, "typestr": self.dtype.str, "shape": self.shape}
+        interface |= {"strides": self.strides, "data": (start, not x.flags.writeable)}
+        # NumPy keeps the object, and with it the owner of the memory, alive.
+        return np.asarray(SimpleNamespace(base=x, __array_interface__=interface))
 
 
 def _owner(x: np.ndarray) -> np.ndarray:
     """The array that x is a view of, or of which it is a view of a view."""
     owner = x
-    while x is not None:
+    while (x := getattr(x, "base", None)) is not None:
         owner = x if isinstance(x, np.ndarray) else owner
-        x = getattr(x, "base", None)
     return owner

@@ -1,110 +1,40 @@
 """The Matmul of nvmath on NumPy, with cuBLASLt's habits where a caller sees them.
 
-A result is column-major where an epilog needs it. Operands are held, not copied: change a weight in
-place and the next `execute` reads the change. Misuse raises what nvmath raises. Source:
-`nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_, version 1.0, for 2-D
-operands in float32 and float64.
+Operands are held, not copied: change a weight in place and the next `execute` reads the change.
+Misuse raises what nvmath raises. Source: `nvmath.linalg.advanced.Matmul
+<https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for 2-D operands in float32 and float64.
 """
 
-import functools
-import logging
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from tutorial_lib.reference import checks, epilogs, graphs
-from tutorial_lib.reference.checks import InvalidMatmulState, cuBLASLtError
-from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference import epilogs, refusals, streams
+from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout, memory_order
-from tutorial_lib.reference.options import (
-    Algorithm,
-    MatmulComputeType,
-    MatmulOptions,
-    MatmulPlanPreferences,
-    as_options,
-)
+from tutorial_lib.reference.options import Algorithm, MatmulOptions, MatmulPlanPreferences, coerce
+from tutorial_lib.reference.stated import StatedMatmul
 
-__all__ = [
-    "Algorithm",
-    "InvalidMatmulState",
-    "Matmul",
-    "MatmulComputeType",
-    "MatmulEpilog",
-    "MatmulOptions",
-    "MatmulPlanPreferences",
-    "cuBLASLtError",
-    "matmul",
-]
-
-Array: TypeAlias = np.ndarray
-Inputs: TypeAlias = dict[str, np.ndarray]
 Options: TypeAlias = MatmulOptions | dict[str, Any]
 Preferences: TypeAlias = MatmulPlanPreferences | dict[str, Any]
-Result: TypeAlias = np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]
+Result: TypeAlias = Array | tuple[Array, Arrays]
 
 
-def _set_scale(scale: np.ndarray, value: float | None, name: str) -> None:
-    """Write a number into ``scale`` (1,), which is how nvmath converts it; None changes nothing."""
-    try:
-        if value is not None:
-            scale[0] = value
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}={value!r} cannot be converted to {scale.dtype}") from error
-
-
-def _alive(method):
-    @functools.wraps(method)
-    def guarded(self, *args, **kwargs):
-        if self._freed:
-            raise InvalidMatmulState("this Matmul was freed; make a new one")
-        return method(self, *args, **kwargs)
-
-    return guarded
-
-
-class Matmul:
+class Matmul(StatedMatmul):
     """``epilog(alpha * a @ b + beta * c)``: stated once, planned once, executed many times.
 
     a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major.
     The result (M, N) takes the memory order of c if there is one, else column-major if the epilog
     needs it, else the order of a. Raises ValueError for operands that do not fit together, that
-    are not NumPy arrays, or whose rows or columns overlap, repeat or run backwards: nvmath would
-    read other memory. A `stream` is accepted; NumPy has none.
+    are not NumPy arrays, or whose rows or columns overlap, repeat or run backwards (nvmath would
+    read other memory), InvalidMatmulState after `free`. NumPy has no streams: `stream` is ignored.
     """
 
-    def __init__(
-        self,
-        a: Array,
-        b: Array,
-        /,
-        c: Array | None = None,
-        *,
-        alpha: float | None = None,
-        beta: float | None = None,
-        options: Options | None = None,
-        stream: Any = None,
-    ) -> None:
-        self._freed, self._planned = False, False
-        self.options = as_options(MatmulOptions, options)
-        checks.check_operands(a, b, c, beta, self.options)
-        self.a, self.b, self.c = a, b, c
-        self.alpha, self.beta = np.ones(1, a.dtype), np.zeros(1, a.dtype)
-        _set_scale(self.alpha, alpha, "alpha")
-        self._set_beta(beta)
-        self._layouts = {"a": Layout.of(a), "b": Layout.of(b)}
-        if c is not None:
-            self._layouts["c"] = Layout.of(c)
-        self._inputs: Inputs = {}
-        self._earlier: set[MatmulEpilog] = set()  # epilogs of all plans
-
-    @_alive
     def plan(
         self,
         *,
         preferences: Preferences | None = None,
         algorithms: Any = None,
         epilog: MatmulEpilog | None = None,
-        epilog_inputs: Inputs | None = None,
+        epilog_inputs: Arrays | None = None,
         stream: Any = None,
     ) -> tuple[Algorithm, ...]:
         """Choose the epilog, hold its inputs, return the algorithms, of which NumPy has one.
@@ -115,26 +45,23 @@ class Matmul:
         does not support the combination, or after a plan with another epilog. After an error the
         Matmul is not planned.
         """
-        graphs.refuse("planning a matmul")
-        self._planned, self._inputs = False, {}
-        as_options(MatmulPlanPreferences, preferences)
-        a, b, c = map(self._layouts.get, "abc")
-        self._inputs = checks.check_epilog_inputs(a, b, c, epilog, epilog_inputs)
-        self._input_layouts = {name: Layout.of(x) for name, x in self._inputs.items()}
-        earlier = set(self._earlier)
+        self.require_not_freed()
+        streams.refuse("planning a matmul")
+        self.planned, self.inputs, self.input_layouts = False, {}, {}
+        coerce(MatmulPlanPreferences, preferences)
+        a, b, c = map(self.layouts.get, "abc")
+        self.inputs = refusals.check_epilog_inputs(a, b, c, epilog, epilog_inputs)
+        self.input_layouts = {name: Layout.of(x) for name, x in self.inputs.items()}
         if epilog is not None:
-            self._earlier.add(epilog)
+            self.earlier.add(epilog)
         given = (Algorithm(),) if algorithms is None else algorithms
-        self.algorithms = checks.check_algorithms(given)
-        checks.check_supported(earlier, epilog, a, b, c)
-        self._epilog = epilog
-        self._order = memory_order(c or a)
-        if c is None and epilog in epilogs.COLUMN_MAJOR:
-            self._order = "F"
-        self._planned = True
+        self.algorithms = refusals.check_algorithms(given)
+        refusals.check_supported(self.earlier, epilog, a, b, c)
+        column_major = c is None and epilog in epilogs.COLUMN_MAJOR
+        self.epilog, self.order = epilog, "F" if column_major else memory_order(c or a)
+        self.planned = True
         return self.algorithms
 
-    @_alive
     def autotune(
         self,
         iterations: int = 10,
@@ -145,130 +72,42 @@ class Matmul:
         """Nothing to choose between: NumPy has one algorithm. RuntimeError before `plan`."""
         self._require_plan("Autotuning")
 
-    @_alive
     def execute(
-        self,
-        *,
-        algorithm: Algorithm | None = None,
-        release_workspace: bool = False,
-        stream: Any = None,
+        self, *, algorithm: Any = None, release_workspace: bool = False, stream: Any = None
     ) -> Result:
         """The result (M, N); with extra outputs, the pair (result, {name: output}).
 
-        Raises RuntimeError before `plan`, ValueError for an algorithm that the plan did not
-        return, InvalidMatmulState after `free`.
+        Raises RuntimeError before `plan`, ValueError for an algorithm that the plan did not return.
         """
         self._require_plan("Execution")
         if algorithm is not None and algorithm not in self.algorithms:
             raise ValueError("the algorithm is none of those that plan() returned")
-        alpha, beta = graphs.plain([self.alpha, self.beta])  # on the host
-        if self.c is None and beta[0] != 0:
+        alpha, beta = streams.plain([self.alpha, self.beta])  # on the host
+        if "c" not in self.operands and beta[0] != 0:
             raise AssertionError("beta was reset unchecked, but there is no operand c")
-        operands = {"a": self.a, "b": self.b, "c": self.c}
-        d, outputs = graphs.launch(self._computed, operands, self._inputs, alpha[0], beta[0])
+        d, outputs = streams.launch(self._compute, self.operands, self.inputs, alpha[0], beta[0])
         if self.options.inplace:
-            d = self.c
+            d = self.operands["c"]
         return (d, outputs) if outputs else d
 
-    @_alive
-    def _computed(
-        self, operands: Inputs, inputs: Inputs, alpha: np.floating, beta: np.floating
-    ) -> tuple[Array | None, Inputs]:
+    def _compute(
+        self, operands: Arrays, inputs: Arrays, alpha: float, beta: float
+    ) -> tuple[Array | None, Arrays]:
         """What the memory of the operands gives, read as the plan reads it."""
-        a, b = (self._layouts[name].read(operands[name]) for name in "ab")
-        c = None if operands["c"] is None else self._layouts["c"].read(operands["c"])
-        inputs = {name: self._input_layouts[name].read(x) for name, x in inputs.items()}
-        d, outputs = epilogs.compute(a, b, c, alpha, beta, inputs, self._epilog, self._order)
+        self.require_not_freed()
+        operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
+        inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
+        a, b, c = map(operands.get, "abc")
+        call = epilogs.Call(a, b, inputs)
+        d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
         if not self.options.inplace:
-            return d, outputs
+            return d, call.outputs
         c[...] = d
-        return None, outputs
-
-    @_alive
-    def reset_operands(
-        self,
-        *,
-        a: Array | None = None,
-        b: Array | None = None,
-        c: Array | None = None,
-        alpha: float | None = None,
-        beta: float | None = None,
-        epilog_inputs: Inputs | None = None,
-        stream: Any = None,
-    ) -> None:
-        """Hold other operands, of the same shape, strides and dtype; those not named stay.
-
-        Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
-        the plan does not have, InvalidMatmulState after `free`. What comes before the culprit in
-        the order alpha, beta, a, b, c, epilog inputs has then been changed, as in nvmath.
-        """
-        if c is not None and self.c is None:
-            raise ValueError("this Matmul was made without an operand c, so c cannot be reset")
-        if all(value is None for value in (a, b, c, alpha, beta, epilog_inputs)):
-            raise ValueError("reset_operands needs at least one operand")
-        _set_scale(self.alpha, alpha, "alpha")
-        self._set_beta(beta)
-        for name, operand in (("a", a), ("b", b), ("c", c)):
-            if operand is not None:
-                checks.check_array(operand, f"operand {name}")
-                checks.check_matches(operand, self._layouts[name], f"operand {name}")
-                setattr(self, name, operand)
-        for name, operand in (epilog_inputs or {}).items():
-            checks.check_array(operand, f"epilog input {name!r}")
-            held = self._inputs[name], self._input_layouts[name]
-            checks.check_matches(operand, held[1], f"epilog input {name!r}")
-            self._inputs[name] = operand
-
-    @_alive
-    def reset_operands_unchecked(
-        self,
-        *,
-        a: Array | None = None,
-        b: Array | None = None,
-        c: Array | None = None,
-        alpha: float | None = None,
-        beta: float | None = None,
-        epilog_inputs: Inputs | None = None,
-        stream: Any = None,
-    ) -> None:
-        """`reset_operands` without a look at shape, strides or dtype: it swaps pointers.
-
-        The next `execute` reads the new memory with the layout of the old operand. What comes of a
-        wrong one are wrong numbers; ValueError where they would lie outside the array's memory.
-        """
-        if beta is not None:
-            self.beta[0] = beta
-        if alpha is not None:
-            self.alpha[0] = alpha
-        for name, operand in (("a", a), ("b", b), ("c", c)):
-            if operand is not None:
-                if name not in self._layouts:
-                    raise IndexError("this Matmul was made without an operand c")
-                setattr(self, name, operand)
-        for name, operand in (epilog_inputs or {}).items():
-            if name not in self._inputs:
-                raise KeyError(name)
-            self._inputs[name] = operand
-
-    def free(self) -> None:
-        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
-        self.a = self.b = self.c = self._inputs = None
-        self._freed = True
-
-    def __enter__(self) -> "Matmul":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.free()
-
-    def _set_beta(self, beta: float | None) -> None:
-        if beta is not None and self.c is None:
-            logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", beta)
-        else:
-            _set_scale(self.beta, beta, "beta")
+        return None, call.outputs
 
     def _require_plan(self, what: str) -> None:
-        if not self._planned:
+        self.require_not_freed()
+        if not self.planned:
             raise RuntimeError(f"{what} cannot be performed before plan() has been called")
 
 
@@ -281,7 +120,7 @@ def matmul(
     alpha: float | None = None,
     beta: float | None = None,
     epilog: MatmulEpilog | None = None,
-    epilog_inputs: Inputs | None = None,
+    epilog_inputs: Arrays | None = None,
     options: Options | None = None,
     preferences: Preferences | None = None,
     stream: Any = None,

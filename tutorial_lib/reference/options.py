@@ -43,15 +43,10 @@ class Algorithm:
     """One way to compute a planned matmul, as `plan` returns it; `execute` takes it back."""
 
 
-def as_options(cls: type, options: Any) -> Any:
-    """Options from an object, from a dict of its fields, or the defaults from None.
-
-    Raises TypeError for a field that does not exist, or for anything else.
-    """
-    if isinstance(options, dict):
-        return cls(**options)
-    if options is None:
-        return cls()
+def coerce(cls: type, options: Any) -> Any:
+    """Options from an object, a dict of its fields or, for the defaults, None; else TypeError."""
+    if options is None or isinstance(options, dict):
+        return cls(**(options or {}))
     if not isinstance(options, cls):
         raise TypeError(f"options must be {cls.__name__} or a dict, not {type(options).__name__}")
     return options

@@ -5,10 +5,8 @@ same numbers, bit for bit. A generator holds five words and a counter. Each step
 from the oldest and the newest one, advances the counter, and draws the sum of the two. cuRAND runs
 4,096 such generators from one seed, 2**67 steps apart, and takes one number of each in turn.
 
-Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003);
-cuRAND host API, `Ordering
-<https://docs.nvidia.com/cuda/curand/host-api-overview.html#generator-options>`_; `cupy.random
-<https://docs.cupy.dev/en/stable/reference/random.html>`_.
+Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003); cuRAND,
+`Ordering <https://docs.nvidia.com/cuda/curand/host-api-overview.html#generator-options>`_.
 """
 
 import functools
@@ -17,10 +15,11 @@ import secrets
 
 import numpy as np
 
-from tutorial_lib.reference.graphs import refuse
+from tutorial_lib.reference.streams import refuse
 
 GENERATORS = 4096
 WORD = 2**32
+Size = int | tuple[int, ...] | None
 
 
 def _next_word(oldest: np.ndarray, newest: np.ndarray) -> np.ndarray:
@@ -34,7 +33,6 @@ def _to_bits(words: np.ndarray) -> np.ndarray:
 
 
 def _to_words(bits: np.ndarray) -> np.ndarray:
-    """The inverse of `_to_bits`."""
     return np.packbits(bits.astype(np.uint8), axis=1).view(np.uint32)
 
 
@@ -70,7 +68,10 @@ def _start(seed: int) -> tuple[np.ndarray, int]:
 
 
 class _Stream:
-    """The numbers that follow from a seed, in order, in pieces of any size."""
+    """The numbers that follow from a seed, at first a random one, in pieces of any size."""
+
+    def __init__(self) -> None:
+        self.seed(secrets.randbits(64))
 
     def seed(self, seed: int) -> None:
         """Begin anew."""
@@ -91,11 +92,7 @@ class _Stream:
         return numbers[:count]
 
 
-@functools.cache
-def _stream() -> _Stream:
-    stream = _Stream()
-    stream.seed(secrets.randbits(64))
-    return stream
+_stream = functools.cache(_Stream)  # the one stream
 
 
 def seed(seed: int | np.ndarray | None = None) -> None:
@@ -115,7 +112,7 @@ def seed(seed: int | np.ndarray | None = None) -> None:
     _stream().seed(int(seed))
 
 
-def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float) -> np.ndarray:
+def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
     """The next numbers of the stream, uniform in [0, 1): float32, of shape `size`.
 
     Raises TypeError for every dtype but float32, which is the one that this book draws.
@@ -133,12 +130,7 @@ def random_sample(size: int | tuple[int, ...] | None = None, dtype: type = float
     return out
 
 
-def uniform(
-    low: float = 0.0,
-    high: float = 1.0,
-    size: int | tuple[int, ...] | None = None,
-    dtype: type = float,
-) -> np.ndarray:
+def uniform(low: float = 0, high: float = 1, size: Size = None, dtype: type = float) -> np.ndarray:
     """The next numbers of the stream, uniform in [low, high): float32, of shape `size`.
 
     Computes ``low + u * (high - low)`` as CuPy's kernel does on the GPU: with a fused

@@ -6,13 +6,14 @@ so for the time of a capture each of them gives place to a view that can.
 
 import contextlib
 import functools
-import types
+import operator
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-OPAQUE = (types.ModuleType, type, types.BuiltinFunctionType, str, bytes)
+OPAQUE = (ModuleType, type, BuiltinFunctionType, str, bytes)
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def standing_in(work: Callable[[], None], view: type[np.ndarray]) -> Iterator[Ca
 
     Yields the work to call. What the work itself binds to a name stays bound.
     """
-    swapped: list[tuple[Any, Any, Any, Any]] = []
+    swapped: list[tuple[Any, ...]] = []
     seen: set[int] = set()
 
     def stand_in(value: Any) -> Any:
@@ -36,25 +37,24 @@ def standing_in(work: Callable[[], None], view: type[np.ndarray]) -> Iterator[Ca
     def swap(container: Any, key: Any, value: Any) -> None:
         new = stand_in(value)
         if new is not value:
-            swapped.append((container, key, value, new))
-            _set(container, key, new)
+            cell = isinstance(container, CellType)
+            get, put = (getattr, setattr) if cell else (operator.getitem, operator.setitem)
+            put(container, key, new)
+            swapped.append((get, put, container, key, value, new))
 
     def visit(value: Any) -> None:
         if id(value) in seen or isinstance(value, OPAQUE):
             return
         seen.add(id(value))
-        if isinstance(value, types.MethodType):
+        if isinstance(value, MethodType):
             visit(value.__self__)
             visit(value.__func__)
-        elif isinstance(value, types.FunctionType):
+        elif isinstance(value, FunctionType):
             for cell in value.__closure__ or ():
-                swap(cell, None, cell.cell_contents)
+                swap(cell, "cell_contents", cell.cell_contents)
             for name in _names(value.__code__) & value.__globals__.keys():
                 found = value.__globals__[name]
-                foreign = (
-                    isinstance(found, types.FunctionType) and found.__module__ != value.__module__
-                )
-                if not foreign:
+                if not isinstance(found, FunctionType) or found.__module__ == value.__module__:
                     swap(value.__globals__, name, found)
         elif isinstance(value, (dict, list)):
             for key in list(value) if isinstance(value, dict) else range(len(value)):
@@ -71,22 +71,11 @@ def standing_in(work: Callable[[], None], view: type[np.ndarray]) -> Iterator[Ca
     try:
         yield work
     finally:
-        for container, key, old, new in reversed(swapped):
-            if _get(container, key) is new:
-                _set(container, key, old)
+        for get, put, container, key, old, new in reversed(swapped):
+            if get(container, key) is new:
+                put(container, key, old)
 
 
-def _names(code: types.CodeType) -> set[str]:
-    inner = (part for part in code.co_consts if isinstance(part, types.CodeType))
+def _names(code: CodeType) -> set[str]:
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
     return set(code.co_names).union(*map(_names, inner))
-
-
-def _get(container: Any, key: Any) -> Any:
-    return container.cell_contents if isinstance(container, types.CellType) else container[key]
-
-
-def _set(container: Any, key: Any, value: Any) -> None:
-    if isinstance(container, types.CellType):
-        container.cell_contents = value
-    else:
-        container[key] = value

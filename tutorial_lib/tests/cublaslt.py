@@ -79,25 +79,19 @@ class CuBLASLt:
         alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
         b = b if desc.transb is None else b.T
         (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
-        shapes = {
-            "bias": ((m, 1), dtype, lambda: desc.bias_pointer),
-            "relu_aux": (epilogs.mask_shape(m, n), np.uint8, lambda: desc.epilogue_aux_pointer),
-            "gelu_aux": ((-(-m // 8) * 8, n), dtype, lambda: desc.epilogue_aux_pointer),
-        }
-        bgrad = dict.fromkeys(("drelu_bgrad", "dgelu_bgrad", "bgrada"), (m, 1)) | {"bgradb": (n, 1)}
-        shapes |= {x: (shape, dtype, lambda: desc.bias_pointer) for x, shape in bgrad.items()}
+        shapes = {"relu_aux": epilogs.mask_shape(m, n), "gelu_aux": epilogs.gelu_shape(m, n)}
 
         def extra(name):
-            shape, kind, pointer = shapes[name]
-            return pointed(pointer(), kind, shape, (1, shape[0]))
+            shape = shapes.get(name, (n if name == "bgradb" else m, 1))
+            pointer = desc.epilogue_aux_pointer if name in shapes else desc.bias_pointer
+            kind = np.uint8 if name == "relu_aux" else dtype
+            return pointed(pointer, kind, shape, (1, shape[0]))
 
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"
-        result, outputs = epilogs.compute(
-            a, b, c, alpha, beta, {name: extra(name) for name in names}, epilog, order
-        )
-        d[...] = result
-        for name, x in outputs.items():
+        call = epilogs.Call(a, b, {name: extra(name) for name in names})
+        d[...] = epilogs.compute(call, c, alpha, beta, epilog, order)
+        for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
 
     def _matrix(self, address, layout):

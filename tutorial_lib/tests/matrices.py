@@ -49,7 +49,7 @@ def strides_of_any(shape):
     return st.tuples(st.sampled_from(likely), st.sampled_from(likely))
 
 
-def numbers_in_memory(shape, strides, *, size=2000):
+def numbers_in_memory(shape, strides, size=2000):
     """A float64 matrix of these strides in elements, amid numbers that all differ."""
     memory = np.random.default_rng(1).standard_normal(size)
     strides = [8 * stride for stride in strides]

@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.matmul import Matmul, MatmulOptions, matmul
-from tutorial_lib.reference.matmul import MatmulEpilog as E
+from tutorial_lib.reference.epilogs import MatmulEpilog as E
+from tutorial_lib.reference.matmul import matmul
+from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named
 from tutorial_lib.tests.matrices import bits_one_by_one, close, matrix, problems
 
 NEED_COLUMN_MAJOR = set(E) - {E.DEFAULT, E.RELU, E.GELU, E.BGRADA}
-
-
-def product(a, b):
-    return a.astype(np.float64) @ b.astype(np.float64)
 
 
 def gelu(x):
@@ -23,98 +20,69 @@ def gelu(x):
     return 0.5 * x * (1 + tanh(0.79788456 * (x + 0.044715 * x**3)))
 
 
-def run(a, b, epilog, **inputs):
-    result = matmul(a, b, epilog=epilog, epilog_inputs=inputs or None)
-    d, extra = result if isinstance(result, tuple) else (result, {})
-    assert d.dtype == a.dtype
-    if epilog in NEED_COLUMN_MAJOR:
-        assert d.strides == (d.itemsize, d.shape[0] * d.itemsize)
-    return d, extra
-
-
-@given(problems())
-def test_plain_matmul(operands):
-    a, b = operands
-    d = matmul(a, b)
-    close(d, product(a, b))
-
-
-@given(problems(), st.data())
-def test_bias_relu_and_their_mask(operands, data):
-    a, b = operands
-    rng = np.random.default_rng(1)
-    bias = rng.uniform(-1, 1, (len(a), 1)).astype(a.dtype)
-    if data.draw(st.booleans()):
-        bias = bias.ravel()
-    z = product(a, b)
-    z_bias = z + bias.reshape(-1, 1)
-    close(run(a, b, E.RELU)[0], np.where(z > 0, z, 0))
-    close(run(a, b, E.BIAS, bias=bias)[0], z_bias)
-    close(run(a, b, E.RELU_BIAS, bias=bias)[0], np.where(z_bias > 0, z_bias, 0))
-    for epilog, inputs in ((E.RELU_AUX, {}), (E.RELU_AUX_BIAS, {"bias": bias})):
-        before = matmul(a, b, epilog=E.BIAS, epilog_inputs=inputs) if inputs else matmul(a, b)
-        d, extra = run(a, b, epilog, **inputs)
-        close(d, np.where(z_bias > 0, z_bias, 0) if inputs else np.where(z > 0, z, 0))
-        assert set(extra) == {"relu_aux"}
-        mask = extra["relu_aux"]
-        near_zero = np.abs(before) < 1e-5  # two roundings of one sum may fall on two sides of 0
-        expected = bits_one_by_one(
-            np.where(near_zero, epilogs.unpack_mask(mask, len(a)), before >= 0)
-        )
-        assert mask.dtype == np.uint8
-        assert mask.strides == (1, len(mask))
-        assert np.array_equal(mask, expected)
-
-
-@given(problems(), st.data())
-def test_gelu_and_its_input(operands, data):
-    a, b = operands
-    bias = np.random.default_rng(1).uniform(-1, 1, len(a)).astype(a.dtype)
-    z = product(a, b)
-    close(run(a, b, E.GELU)[0], gelu(z), scale=3)
-    close(run(a, b, E.GELU_BIAS, bias=bias)[0], gelu(z + bias[:, None]), scale=3)
-    for epilog, inputs, before in (
-        (E.GELU_AUX, {}, z),
-        (E.GELU_AUX_BIAS, {"bias": bias}, z + bias[:, None]),
-    ):
-        d, extra = run(a, b, epilog, **inputs)
-        close(d, gelu(before), scale=3)
-        assert set(extra) == {"gelu_aux"}
-        assert extra["gelu_aux"].shape == (-(-len(a) // 8) * 8, b.shape[1])
-        assert extra["gelu_aux"].strides == (a.itemsize, a.itemsize * len(extra["gelu_aux"]))
-        close(extra["gelu_aux"][: len(a)], before)
-
-
-@given(problems(min_k=2), st.integers(0, 2**32 - 1))
-def test_relu_gradient(operands, seed):
-    a, b = operands
-    positive = np.random.default_rng(seed).random((len(a), b.shape[1])) < 0.5
-    mask = epilogs.pack_mask(positive)
-    expected = product(a, b) * positive
-    close(run(a, b, E.DRELU, relu_aux=mask)[0], expected)
-    d, extra = run(a, b, E.DRELU_BGRAD, relu_aux=mask)
-    close(d, expected)
-    assert set(extra) == {"drelu_bgrad"}
-    assert extra["drelu_bgrad"].shape == (len(a),)
-    close(extra["drelu_bgrad"], expected.sum(axis=1), scale=b.shape[1])
-
-
-@given(problems(min_k=2), st.integers(0, 2**32 - 1))
-def test_gelu_gradient_against_autograd(operands, seed):
+def gradient(activation, x, upstream):
+    """What autograd makes of an activation at x, (M, N): upstream times its derivative there."""
     import torch
 
+    x = torch.tensor(x.astype(np.float64), requires_grad=True)
+    activation(x).backward(torch.tensor(upstream))
+    return x.grad.numpy()
+
+
+def defined(epilog, a, b, inputs):
+    """The result and the extra outputs by the words of an epilog's name, in float64."""
+    a, b, words = a.astype(np.float64), b.astype(np.float64), epilog.name.split("_")
+    m, d, extra = len(a), a @ b, {}
+    if "BIAS" in words:
+        d += inputs["bias"].reshape(-1, 1)
+    if "AUX" in words:
+        extra[f"{words[0].lower()}_aux"] = d >= 0 if words[0] == "RELU" else d
+    if words[0] == "RELU":
+        d = np.where(d > 0, d, 0)
+    elif words[0] == "GELU":
+        d = gelu(d)
+    elif words[0] == "DRELU":
+        d = d * epilogs.unpack_mask(inputs["relu_aux"], m)
+    elif words[0] == "DGELU":
+        d = gradient(gelu, inputs["gelu_aux"][:m], d)
+    sums = {"BGRAD": d.sum(axis=1), "BGRADA": a.sum(axis=1), "BGRADB": b.sum(axis=0)}
+    if words[-1] in sums:
+        extra[epilog.name.lower()] = sums[words[-1]]
+    return {"result": d, **extra}
+
+
+@pytest.mark.parametrize("epilog", epilogs.STAGES)
+@settings(max_examples=25)
+@given(operands=problems(min_k=2), seed=st.integers(0, 2**32 - 1))
+def test_an_epilog_computes_its_definition(epilog, operands, seed):
     a, b = operands
-    m, n = len(a), b.shape[1]
-    aux = np.zeros((-(-m // 8) * 8, n), a.dtype, order="F")
-    aux[:m] = np.random.default_rng(seed).uniform(-4, 4, (m, n))
-    x = torch.tensor(aux[:m].astype(np.float64), requires_grad=True)
-    gelu(x).backward(torch.tensor(product(a, b)))
-    expected = x.grad.numpy()
-    close(run(a, b, E.DGELU, gelu_aux=aux)[0], expected, scale=100)
-    d, extra = run(a, b, E.DGELU_BGRAD, gelu_aux=aux)
-    close(d, expected, scale=100)
-    assert set(extra) == {"dgelu_bgrad"}
-    close(extra["dgelu_bgrad"], expected.sum(axis=1), scale=100 * n)
+    (m, n), rng = (len(a), b.shape[1]), np.random.default_rng(seed)
+    if epilog == E.BGRADA:
+        a = np.asfortranarray(np.repeat(a, 2, axis=0))  # at least two rows
+        m = len(a)
+    if epilog == E.BGRADB:
+        b = np.repeat(b, 2, axis=1)
+        n = 2 * n
+    inputs = inputs_of(epilog, m, n, a.dtype, rng)
+    if "bias" in inputs and rng.random() < 0.5:
+        inputs["bias"] = inputs["bias"].reshape(-1, 1)
+    outputs = named(matmul(a, b, epilog=epilog, epilog_inputs=inputs or None))
+    found, expected = meaning(outputs, m), defined(epilog, a, b, inputs)
+    assert set(found) == set(expected)
+    assert found["result"].dtype == a.dtype
+    columns = [outputs["result"]] if epilog in NEED_COLUMN_MAJOR else []
+    for x in columns + [outputs[name] for name in outputs if name.endswith("_aux")]:
+        assert x.strides == (x.itemsize, len(x) * x.itemsize)
+    if "relu_aux" in found:
+        mask, found_mask = expected.pop("relu_aux"), found.pop("relu_aux")
+        before = a.astype(np.float64) @ b + (inputs["bias"].reshape(-1, 1) if inputs else 0)
+        sure = np.abs(before) > 1e-5  # two roundings of one sum may fall on two sides of 0
+        assert (found_mask == mask)[sure].all()
+        assert np.array_equal(outputs["relu_aux"], bits_one_by_one(found_mask))
+    if "gelu_aux" in found:
+        assert outputs["gelu_aux"].shape == (-(-m // 8) * 8, n)
+    for name, x in expected.items():
+        close(found[name], x, scale=100 * n if "GELU" in epilog.name else n)
 
 
 @pytest.mark.parametrize(
@@ -128,34 +96,16 @@ def test_a_layer_forward_and_backward_against_autograd(forward, backward, shape,
     m, n, k = shape
     w, x, upstream, above = (rng.standard_normal(s) for s in ((m, k), (k, n), (7, n), (7, m)))
     bias = rng.standard_normal(m)
-    y, extra = run(w, x, forward, bias=bias)
-    d, bgrad = run(above.T, upstream, backward, **extra)
+    y, extra = matmul(w, x, epilog=forward, epilog_inputs={"bias": bias})
+    d, bgrad = matmul(above.T, upstream, epilog=backward, epilog_inputs=extra)
 
     activation = torch.relu if forward == E.RELU_AUX_BIAS else gelu
-    z = torch.tensor(w @ x + bias[:, None], requires_grad=True)
-    torch_y = activation(z)
-    np.testing.assert_allclose(y, torch_y.detach().numpy(), atol=1e-12)
-    (torch.tensor(above) @ torch_y).backward(torch.tensor(upstream))
+    z = w @ x + bias[:, None]
+    np.testing.assert_allclose(y, activation(torch.tensor(z)).numpy(), atol=1e-12)
+    expected = gradient(activation, z, above.T @ upstream)
     # cuBLASLt's DGELU differs from its GELU's slope in the twelfth digit: a rounded constant
-    np.testing.assert_allclose(d, z.grad.numpy(), atol=1e-11)
-    sums = z.grad.sum(dim=1).numpy()
-    np.testing.assert_allclose(bgrad[backward.name.lower()], sums, atol=1e-10)
-
-
-@given(problems(), st.data())
-def test_bias_gradients_of_the_operands(operands, data):
-    a, b = operands
-    if len(a) > 1:  # NumPy does not change the strides of a single row or column
-        d, extra = run(np.asfortranarray(a), b, E.BGRADA)
-        close(d, product(a, b))
-        assert d.strides == (d.itemsize, d.shape[0] * d.itemsize)
-        assert set(extra) == {"bgrada"}
-        close(extra["bgrada"], a.astype(np.float64).sum(axis=1))
-    if min(b.shape) > 1:
-        d, extra = run(a, np.ascontiguousarray(b), E.BGRADB)
-        close(d, product(a, b))
-        assert set(extra) == {"bgradb"}
-        close(extra["bgradb"], b.astype(np.float64).sum(axis=0))
+    np.testing.assert_allclose(d, expected, atol=1e-11)
+    np.testing.assert_allclose(bgrad[backward.name.lower()], expected.sum(axis=1), atol=1e-10)
 
 
 @given(problems(), st.data(), st.floats(-2, 2), st.floats(-2, 2), st.booleans())
@@ -166,10 +116,9 @@ def test_alpha_beta_c_and_inplace(operands, data, alpha, beta, inplace):
     c = matrix(data.draw, np.random.default_rng(3), (m, columns), a.dtype)
     if columns == 1 and not inplace:
         c = c.copy()  # one column that stands for all must be packed
-    expected = alpha * product(a, b) + beta * c.astype(np.float64)
-    with Matmul(a, b, c, alpha=alpha, beta=beta, options=MatmulOptions(inplace=inplace)) as mm:
-        mm.plan(epilog=E.RELU)
-        d = mm.execute()
+    expected = alpha * (a.astype(np.float64) @ b) + beta * c.astype(np.float64)
+    options = {"inplace": inplace}
+    d = matmul(a, b, c, alpha=alpha, beta=beta, epilog=E.RELU, options=options)
     close(d, np.where(expected > 0, expected, 0), scale=4)
     assert (d is c) == inplace
     if not inplace and columns > 1 < m:
@@ -179,28 +128,27 @@ def test_alpha_beta_c_and_inplace(operands, data, alpha, beta, inplace):
 def test_relu_and_its_mask_at_the_edges():
     """As an H200 computes it: NaN stays and counts as let through, and so does a zero."""
     a = np.array([[np.nan, -0.0, -1.0, 2.0, np.inf, -np.inf]], np.float32).T
-    d, extra = run(a, np.ones((1, 1), np.float32), E.RELU_AUX)
+    d, extra = matmul(a, np.ones((1, 1), np.float32), epilog=E.RELU_AUX)
     assert np.isnan(d[0, 0])
     assert d.ravel()[1:].tolist() == [0, 0, 2, np.inf, 0]
     assert extra["relu_aux"][0, 0] == 0b011011
 
 
-@pytest.mark.parametrize("x", [-3.0, -0.7, 0.0, 0.1, 1.0, 2.5])
-def test_gelu_is_that_of_torch_to_eight_digits(x):
+def test_gelu_is_that_of_torch_to_eight_digits():
     import torch
 
-    d = run(np.array([[x]]), np.ones((1, 1)), E.GELU)[0]
-    theirs = torch.nn.functional.gelu(torch.tensor(x, dtype=torch.float64), approximate="tanh")
-    assert float(d[0, 0]) == pytest.approx(float(theirs), rel=1e-8, abs=1e-9)
+    x = np.array([[-3.0, -0.7, 0.0, 0.1, 1.0, 2.5]])
+    theirs = torch.nn.functional.gelu(torch.tensor(x), approximate="tanh").numpy()
+    np.testing.assert_allclose(matmul(np.ones((1, 1)), x, epilog=E.GELU), theirs, rtol=1e-8)
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_pack_and_unpack(m, n, seed):
-    positive = np.random.default_rng(seed).random((m, n)) < 0.5
-    mask = epilogs.pack_mask(positive)
+    kept = np.random.default_rng(seed).random((m, n)) < 0.5
+    mask = epilogs.pack_mask(kept)
     assert mask.shape == epilogs.mask_shape(m, n)
-    assert np.array_equal(mask, bits_one_by_one(positive))
-    assert np.array_equal(epilogs.unpack_mask(mask, m), positive)
+    assert np.array_equal(mask, bits_one_by_one(kept))
+    assert np.array_equal(epilogs.unpack_mask(mask, m), kept)
 
 
 def test_padding_bits_of_a_foreign_mask_do_not_matter():
@@ -208,8 +156,5 @@ def test_padding_bits_of_a_foreign_mask_do_not_matter():
     mask[1:] = 255
     mask[0] |= 0b11111000
     a, b = np.ones((3, 2), np.float32), np.ones((2, 2), np.float32)
-    assert run(a, b, E.DRELU_BGRAD, relu_aux=mask)[1]["drelu_bgrad"].tolist() == [4, 4, 4]
-
-
-def test_every_epilog_but_default_has_stages():
-    assert set(epilogs.STAGES) == set(E) - {E.DEFAULT}
+    _, extra = matmul(a, b, epilog=E.DRELU_BGRAD, epilog_inputs={"relu_aux": mask})
+    assert extra["drelu_bgrad"].tolist() == [4, 4, 4]

@@ -433,9 +433,9 @@ def test_a_branch_outside_of_a_capture_is_a_plain_block():
 
 @cpu_only
 def test_an_error_inside_a_branch_leaves_the_current_stream():
-    from tutorial_lib.reference import graphs
+    from tutorial_lib.reference import streams
 
-    before = graphs.current_stream()
+    before = streams.current_stream()
     with pytest.raises(KeyError), Branch():
         raise KeyError
-    assert graphs.current_stream() is before
+    assert streams.current_stream() is before

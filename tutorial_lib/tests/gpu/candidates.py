@@ -5,15 +5,12 @@ products: so every algorithm must give the reference's result to the last bit. W
 is asked with numbers whose sums are rounded, where another order of summing would show.
 """
 
-import functools
-from typing import Any
-
 import numpy as np
 
-from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
 from tutorial_lib.reference.options import MatmulComputeType
+from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named, outcome
 
 LIMIT = 64  # how many algorithms cuBLASLt is asked for
 INPUTS, OUTPUTS, BATCH = 784, 10, 256
@@ -22,7 +19,7 @@ ARITHMETICS = {"float32": None, "tf32": int(MatmulComputeType.COMPUTE_32F_FAST_T
 
 # By name: the shapes of a and b (H is the width) and their memory orders, as the networks have
 # them; the epilog; whether the result is added to c, in place, and the memory order of that c.
-MATMULS: dict[str, tuple] = {
+MATMULS = {
     "hidden": (("H", INPUTS), "C", (INPUTS, BATCH), "F", "RELU_AUX_BIAS", None),
     "output": ((OUTPUTS, "H"), "C", ("H", BATCH), "F", "BIAS", None),
     "grad_output": ((OUTPUTS, BATCH), "F", (BATCH, "H"), "C", None, None),
@@ -35,15 +32,12 @@ MATMULS: dict[str, tuple] = {
 }
 
 
-@functools.cache
-def operands(
-    name: str, width: int, *, integers: bool = True
-) -> tuple[list, dict[str, Any], dict[str, Any]]:
+def operands(name, width, integers=True):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, in NumPy."""
     shape_a, order_a, shape_b, order_b, epilog, order_c = MATMULS[name]
     rng = np.random.default_rng(width)
 
-    def numbers(shape: Any, order: str = "C") -> np.ndarray:
+    def numbers(shape, order):
         shape = [width if extent == "H" else extent for extent in shape]
         x = rng.integers(-3, 4, shape) if integers else rng.standard_normal(shape, np.float32)
         return np.asarray(x, np.float32, order=order)
@@ -53,90 +47,55 @@ def operands(
     if order_c:
         tensors.append(numbers((m, n), order_c))
         arguments = {"alpha": -0.5, "beta": 1.0, "options": {"inplace": True}}
-    given = {"bias": numbers((m,)), "relu_aux": epilogs.pack_mask(rng.random((m, n)) < 0.5)}
-    names = epilogs.input_names(MatmulEpilog[epilog]) if epilog else ()
-    return tensors, arguments, {name: given[name] for name in names}
+    return tensors, arguments, inputs_of(epilog and MatmulEpilog[epilog], m, n, np.float32, rng)
 
 
-def _named(result: Any) -> dict[str, Any]:
-    d, outputs = result if isinstance(result, tuple) else (result, {})
-    return {"result": d, **outputs}
+def _equal(x, y):
+    return set(x) == set(y) and all(np.array_equal(x[name], y[name]) for name in x)
 
 
-@functools.cache
-def truth(name: str, width: int) -> dict[str, np.ndarray]:
-    """What the reference makes of it: the result and the extra outputs by name."""
-    tensors, arguments, inputs = operands(name, width)
-    epilog = MatmulEpilog[MATMULS[name][4]] if MATMULS[name][4] else None
-    tensors = tensors[:2] + [c.copy(order="K") for c in tensors[2:]]
-    return _named(
-        reference.matmul(*tensors, epilog=epilog, epilog_inputs=inputs or None, **arguments)
-    )
-
-
-def _equal(xp: Any, x: dict[str, Any], y: dict[str, Any], rows: int) -> bool:
-    """Bit for bit, on the device; of a mask only the rows that mean something."""
-    if set(x) != set(y):
-        return False
-    for name in x:
-        if name == "relu_aux":
-            masks = (z.get() if hasattr(z, "get") else z for z in (x[name], y[name]))
-            if not np.array_equal(*(epilogs.unpack_mask(mask, rows) for mask in masks)):
-                return False
-        elif not bool(xp.array_equal(x[name], y[name])):
-            return False
-    return True
-
-
-def _copy(xp: Any, x: Any) -> Any:
-    return xp.array(x, order="K")
-
-
-def count(library: Any, xp: Any, name: str, width: int, arithmetic: str) -> dict[str, Any]:
+def count(library, xp, name, width, arithmetic):
     """Candidates, those that agree with the reference, and those that repeat bit for bit.
 
     Those that do not agree are listed as `wrong`, by rank and number, if there are any.
     """
+    epilog = MATMULS[name][4]
+    tensors, arguments, inputs = operands(name, width)
+    rows = len(tensors[0])
 
-    def on_device(integers: bool) -> tuple[list, dict[str, Any]]:
-        tensors, _, inputs = operands(name, width, integers=integers)
-        return [_copy(xp, x) for x in tensors], {key: _copy(xp, x) for key, x in inputs.items()}
-
-    def run(algorithm: Any) -> dict[str, Any]:
+    def run(algorithm):
         if c:
             c[0][...] = original
-        return {key: _copy(xp, x) for key, x in _named(mm.execute(algorithm=algorithm)).items()}
+        return meaning(named(mm.execute(algorithm=algorithm)), rows)
 
-    tensors, inputs = on_device(True)
-    a, b, *c = tensors
-    original = _copy(xp, c[0]) if c else None
-    arguments = operands(name, width)[1]
-    options = arguments.get("options", {}) | {"compute_type": ARITHMETICS[arithmetic]}
-    epilog = library.MatmulEpilog[MATMULS[name][4]] if MATMULS[name][4] else None
-    expected = {key: _copy(xp, x) for key, x in truth(name, width).items()}
-    with library.Matmul(*tensors, **arguments | {"options": options}) as mm:
-        plan = {"epilog": epilog, "epilog_inputs": inputs or None}
+    def on_device(tensors, inputs):
+        tensors = [xp.array(x, order="K") for x in tensors]
+        return tensors, {key: xp.array(x, order="K") for key, x in inputs.items()} or None
+
+    (a, b, *c), given = on_device(tensors, inputs)
+    original = c[0].copy() if c else None
+    truth = outcome(reference, tensors, epilog and MatmulEpilog[epilog], inputs, **arguments)
+    truth = meaning(truth, rows)
+    arguments["options"] = arguments.get("options", {}) | {"compute_type": ARITHMETICS[arithmetic]}
+    plan = {"epilog": epilog and library.MatmulEpilog[epilog], "epilog_inputs": given}
+    with library.Matmul(a, b, *c, **arguments) as mm:
         algorithms = mm.plan(preferences={"limit": LIMIT}, **plan)
-        agree = [_equal(xp, expected, run(algorithm), len(a)) for algorithm in algorithms]
-        (a, b, *c), inputs = on_device(False)
-        original = _copy(xp, c[0]) if c else None
-        mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=inputs or None)
-        repeat = [_equal(xp, run(one), run(one), len(a)) for one in algorithms]
+        agree = [_equal(truth, run(algorithm)) for algorithm in algorithms]
+        rounded, _, inputs = operands(name, width, integers=False)
+        (a, b, *c), given = on_device(rounded, inputs)
+        original = c[0].copy() if c else None
+        mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=given)
+        repeat = [_equal(run(one), run(one)) for one in algorithms]
     found = {"candidates": len(algorithms), "agree": sum(agree), "repeat": sum(repeat)}
-    wrong = [
-        f"{rank}: algorithm {getattr(algorithms[rank], 'algorithm_id', '')}"
-        for rank, right in enumerate(agree)
-        if not right
-    ]
+    numbers = [getattr(algorithm, "algorithm_id", "") for algorithm in algorithms]
+    wrong = [f"{i}: algorithm {numbers[i]}" for i, right in enumerate(agree) if not right]
     return found | ({"wrong": wrong} if wrong else {})
 
 
-def count_all(library: Any, xp: Any, widths: list[int] = WIDTHS) -> dict[str, dict[str, dict]]:
+def count_all(library, xp, widths=WIDTHS):
     """The counts by matmul, width and arithmetic: ``{"hidden 30": {"tf32": {…}}}``."""
     return {
-        f"{name} {width}": {
-            arithmetic: count(library, xp, name, width, arithmetic) for arithmetic in ARITHMETICS
-        }
+        f"{name} {width}": {how: count(library, xp, name, width, how) for how in ARITHMETICS}
         for name in MATMULS
         for width in widths
     }

@@ -6,9 +6,7 @@ to the last bit, zeros included, and only GELU is left to a tolerance.
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,23 +15,9 @@ from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
 
 # M, N, K: ones, odd sizes, no multiples of 16, the edges of the padding, the network's own.
-SHAPES = [
-    (1, 1, 1),
-    (1, 5, 3),
-    (5, 1, 3),
-    (5, 3, 1),
-    (2, 2, 2),
-    (17, 33, 9),
-    (8, 16, 24),
-    (127, 3, 7),
-    (128, 128, 64),
-    (129, 5, 130),
-    (30, 256, 784),
-    (10, 256, 30),
-    (30, 256, 10),
-    (10, 30, 256),
-    (30, 784, 256),
-]
+SHAPES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (2, 2, 2), (17, 33, 9), (8, 16, 24)]
+SHAPES += [(127, 3, 7), (128, 128, 64), (129, 5, 130)]
+SHAPES += [(30, 256, 784), (10, 256, 30), (30, 256, 10), (10, 30, 256), (30, 784, 256)]
 DTYPES = ["float32", "float64"]
 C_KINDS = ["none", "C", "F", "column", "inplace C", "inplace F"]
 EPILOGS = [None, *MatmulEpilog]
@@ -50,146 +34,153 @@ class Case:
     c_kind: str
 
     @property
-    def name(self) -> str:
-        """The epilog's name; `none` without one."""
+    def name(self):
         return "none" if self.epilog is None else self.epilog.name
 
 
-def cases() -> Iterator[Case]:
+def cases():
     """Every combination of epilog, shape, memory orders, dtype and kind of c."""
     orders = list(itertools.product("CF", repeat=2))
-    for parts in itertools.product(EPILOGS, SHAPES, orders, DTYPES, C_KINDS):
-        yield Case(*parts)
+    return itertools.starmap(Case, itertools.product(EPILOGS, SHAPES, orders, DTYPES, C_KINDS))
 
 
-def operands(case: Case) -> tuple[list[np.ndarray], dict[str, Any], dict[str, np.ndarray]]:
-    """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
-    m, n, k = case.shape
-    rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
-
-    def integers(*shape: int, order: str = "C") -> np.ndarray:
-        return np.asarray(rng.integers(-3, 4, shape), case.dtype, order=order)
-
-    a, b = integers(m, k, order=case.orders[0]), integers(k, n, order=case.orders[1])
-    arguments: dict[str, Any] = {"alpha": 2.0}
-    tensors = [a, b]
-    if case.c_kind != "none":
-        order = case.c_kind[-1] if case.c_kind != "column" else "C"
-        tensors.append(integers(m, 1 if case.c_kind == "column" else n, order=order))
-        arguments |= {"beta": -1.0, "options": {"inplace": case.c_kind.startswith("inplace")}}
-    named = {
-        "bias": integers(m),
+def inputs_of(epilog, m, n, dtype, rng):
+    """Some inputs of an epilog after an (m, n) result; none where it needs none, or is refused."""
+    inputs = {
+        "bias": rng.integers(-3, 4, m).astype(dtype),
         "relu_aux": epilogs.pack_mask(rng.random((m, n)) < 0.5),
-        "gelu_aux": np.asfortranarray(rng.uniform(-3, 3, (-(-m // 8) * 8, n)).astype(case.dtype)),
+        "gelu_aux": np.asarray(rng.uniform(-3, 3, epilogs.gelu_shape(m, n)), dtype, order="F"),
     }
-    names = epilogs.input_names(case.epilog) if case.epilog in epilogs.STAGES else set()
-    return tensors, arguments, {name: named[name] for name in sorted(names)}
+    names = epilogs.input_names(epilog) if epilog in epilogs.STAGES else ()
+    return {name: inputs[name] for name in names}
 
 
-def run(library: Any, case: Case, to_device: Callable[[np.ndarray], Any]) -> Any:
-    """What one library makes of a case: {name: array}, or the exception that it raises."""
-    tensors, arguments, inputs = operands(case)
-    tensors = [to_device(x) for x in tensors]
-    inputs = {name: to_device(x) for name, x in inputs.items()}
-    epilog = None if case.epilog is None else library.MatmulEpilog(int(case.epilog))
-    try:
-        with library.Matmul(*tensors, **arguments) as mm:
-            mm.plan(epilog=epilog, epilog_inputs=inputs or None)
-            result = mm.execute()
-    except Exception as error:  # whatever it is: the other library must raise the same
-        return error
+def named(result):
+    """The result and the extra outputs by name, where they are."""
     d, outputs = result if isinstance(result, tuple) else (result, {})
     return {"result": d, **outputs}
 
 
-def differences(case: Case, ours: Any, theirs: Any) -> tuple[list[str], float]:
+def host(x, order="K"):
+    return np.array(x.get() if hasattr(x, "get") else x, order=order)
+
+
+def meaning(outputs, rows):
+    """In NumPy, what means something: the padding of a mask and of a GELU input does not."""
+    values = {name: host(x) for name, x in outputs.items()}
+    if "relu_aux" in values:
+        values["relu_aux"] = epilogs.unpack_mask(values["relu_aux"], rows)
+    if "gelu_aux" in values:
+        values["gelu_aux"] = values["gelu_aux"][:rows]
+    return values
+
+
+def operands(case):
+    """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
+    m, n, k = case.shape
+    rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
+
+    def integers(*shape, order="C"):
+        return np.asarray(rng.integers(-3, 4, shape), case.dtype, order=order)
+
+    tensors = [integers(m, k, order=case.orders[0]), integers(k, n, order=case.orders[1])]
+    arguments = {"alpha": 2.0}
+    if case.c_kind == "column":
+        tensors.append(integers(m, 1))
+    elif case.c_kind != "none":
+        tensors.append(integers(m, n, order=case.c_kind[-1]))
+    if len(tensors) == 3:
+        arguments |= {"beta": -1.0, "options": {"inplace": case.c_kind.startswith("inplace")}}
+    return tensors, arguments, inputs_of(case.epilog, m, n, case.dtype, rng)
+
+
+def outcome(library, tensors, epilog, inputs, **arguments):
+    """What a library makes of a matmul: {name: array}, or the exception that it raises."""
+    epilog = None if epilog is None else library.MatmulEpilog(int(epilog))
+    try:
+        with library.Matmul(*tensors, **arguments) as mm:
+            mm.plan(epilog=epilog, epilog_inputs=inputs or None)
+            return named(mm.execute())
+    except Exception as error:  # whatever it is: the other library must raise the same
+        return error
+
+
+def run(library, case, to_device):
+    """What a library makes of a case, its operands moved by `to_device`."""
+    tensors, arguments, inputs = operands(case)
+    inputs = {name: to_device(x) for name, x in inputs.items()}
+    return outcome(library, map(to_device, tensors), case.epilog, inputs, **arguments)
+
+
+def layout(x):
+    """Shape, dtype, and strides in elements, of a NumPy or a CuPy array."""
+    return x.shape, str(x.dtype), tuple(stride // x.itemsize for stride in x.strides)
+
+
+def differences(case, ours, theirs):
     """What the two disagree about, in words, and the worst deviation of a value, relative to 1."""
-    if isinstance(ours, Exception) or isinstance(theirs, Exception):
-        ours, theirs = (
-            type(x).__name__ if isinstance(x, Exception) else "computes" for x in (ours, theirs)
-        )
-        return ([] if ours == theirs else [f"reference {ours}, library {theirs}"]), 0.0
-    found, worst = [], 0.0
+    kinds = [type(x).__name__ if isinstance(x, Exception) else "computes" for x in (ours, theirs)]
+    if kinds != ["computes"] * 2:
+        return ([] if len({*kinds}) == 1 else ["reference {}, library {}".format(*kinds)]), 0.0
     if set(ours) != set(theirs):
         return [f"outputs {sorted(ours)} and {sorted(theirs)}"], 0.0
-    for name, x in ours.items():
-        y = theirs[name]
-        layouts = [
-            (z.shape, str(z.dtype), tuple(s // z.itemsize for s in z.strides)) for z in (x, y)
-        ]
+    found, worst = [], 0.0
+    values, others = (meaning(x, case.shape[0]) for x in (ours, theirs))
+    for name, x in values.items():
+        y, layouts = others[name], (layout(ours[name]), layout(theirs[name]))
         if layouts[0] != layouts[1]:
             found.append(f"{name}: layouts {layouts[0]} and {layouts[1]}")
-            continue
-        x, y = (
-            _meaning(case, name, x),
-            _meaning(case, name, np.asarray(y.get() if hasattr(y, "get") else y)),
-        )
-        if x.dtype == bool:
+        elif x.dtype == bool:
             if not np.array_equal(x, y):
                 found.append(f"{name}: {np.count_nonzero(x != y)} bits differ")
-            continue
-        deviation = float(np.abs(x - y).max()) / _scale(case)
-        worst = max(worst, deviation)
-        if not deviation <= tolerance(case):
-            found.append(f"{name}: values deviate by {deviation:.1e}")
+        else:
+            deviation = float(np.abs(x - y).max()) / _scale(case)
+            worst = max(worst, deviation)
+            if not deviation <= _tolerance(case):
+                found.append(f"{name}: values deviate by {deviation:.1e}")
     return found, worst
 
 
-def tolerance(case: Case) -> float:
+def _tolerance(case):
     """Exact for integers; where there is a tanh, relative to the largest value that it scales."""
     if "GELU" not in case.name:
         return 0.0
     return 1e-5 if case.dtype == "float32" else 1e-13
 
 
-def _scale(case: Case) -> float:
+def _scale(case):
     """The largest value before the epilog; for sums of it, times the columns that are summed."""
-    tensors, arguments, _ = operands(case)
-    d = arguments["alpha"] * (tensors[0] @ tensors[1])
-    if len(tensors) == 3:
-        d = d + arguments["beta"] * tensors[2]
+    (a, b, *c), arguments, _ = operands(case)
+    d = arguments["alpha"] * (a @ b) + (arguments["beta"] * c[0] if c else 0)
     return max(1.0, float(np.abs(d).max())) * (case.shape[1] if "BGRAD" in case.name else 1)
 
 
-def _meaning(case: Case, name: str, x: np.ndarray) -> np.ndarray:
-    """The part of an output that means something: a mask's and a GELU input's padding do not."""
-    if name == "relu_aux":
-        return epilogs.unpack_mask(x, case.shape[0])
-    return x[: case.shape[0]] if name == "gelu_aux" else x
-
-
-def nan_under_relu(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict[str, dict]:
+def nan_under_relu(library, to_device):
     """Whether NaN passes RELU and RELU_AUX, for several K: {epilog: {K: kept}}."""
-    kept: dict[str, dict[str, bool]] = {"RELU": {}, "RELU_AUX": {}}
+    kept = {"RELU": {}, "RELU_AUX": {}}
     for name, k in itertools.product(kept, (1, 2, 16, 784)):
         a, b = np.zeros((30, k), np.float32), np.ones((k, 256), np.float32)
         a[3, 0] = np.nan
-        epilog = library.MatmulEpilog[name]
-        result = library.matmul(to_device(a), to_device(b), epilog=epilog)
-        d = result[0] if isinstance(result, tuple) else result
-        kept[name][str(k)] = bool(np.isnan(np.asarray(d.get() if hasattr(d, "get") else d)[3, 0]))
+        result = outcome(library, (to_device(a), to_device(b)), MatmulEpilog[name], None)["result"]
+        kept[name][str(k)] = bool(np.isnan(host(result)[3, 0]))
     return kept
 
 
-def compare_all(library: Any, to_device: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+def compare_all(library, to_device):
     """Run all cases; counts per epilog, the worst deviation, and every kind of disagreement."""
-    per_epilog: dict[str, dict[str, Any]] = {}
-    disagreements: dict[str, list[str]] = {}
+    per_epilog, disagreements = {}, {}
+    none_yet = {"computed": 0, "refused": 0, "disagree": 0, "worst_deviation": 0.0}
     for case in cases():
         ours, theirs = run(reference, case, lambda x: x), run(library, case, to_device)
         found, worst = differences(case, ours, theirs)
-        count = per_epilog.setdefault(
-            case.name, {"computed": 0, "refused": 0, "disagree": 0, "worst_deviation": 0.0}
-        )
-        key = "disagree" if found else "refused" if isinstance(ours, Exception) else "computed"
-        count[key] += 1
+        count = per_epilog.setdefault(case.name, dict(none_yet))
+        count[
+            "disagree" if found else "refused" if isinstance(ours, Exception) else "computed"
+        ] += 1
         count["worst_deviation"] = max(count["worst_deviation"], worst)
         for text in found:
             where = f"{case.shape} {''.join(case.orders)} {case.dtype} c={case.c_kind}"
-            detail = f" [{theirs}]" if isinstance(theirs, Exception) else ""
-            disagreements.setdefault(f"{case.name}: {text}", []).append(where + detail[:160])
-    return {
-        "cases": sum(1 for _ in cases()),
-        "per_epilog": per_epilog,
-        "disagreements": disagreements,
-    }
+            detail = f" [{theirs}]"[:160] if isinstance(theirs, Exception) else ""
+            disagreements.setdefault(f"{case.name}: {text}", []).append(where + detail)
+    number = sum(1 for _ in cases())
+    return {"cases": number, "per_epilog": per_epilog, "disagreements": disagreements}

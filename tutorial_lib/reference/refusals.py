@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib.reference import epilogs
-from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout, memory_order
 from tutorial_lib.reference.options import Algorithm, MatmulOptions
 
@@ -26,14 +26,13 @@ class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
     """CuBLASLt itself refused: a combination that it does not support."""
 
 
-def check_array(x: np.ndarray, name: str) -> None:
-    """Whether it is an array at all."""
+def _check_array(x: Any, name: str) -> None:
     if not isinstance(x, np.ndarray):
         raise ValueError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
 
 
-def _check_operand(x: np.ndarray, name: str) -> None:
-    check_array(x, f"operand {name}")
+def _check_operand(x: Array, name: str) -> None:
+    _check_array(x, f"operand {name}")
     if x.dtype not in (np.float32, np.float64):
         raise ValueError(f"operand {name} is {x.dtype}; the reference takes float32 and float64")
     if x.ndim != 2:
@@ -44,7 +43,7 @@ def _check_operand(x: np.ndarray, name: str) -> None:
 
 
 def check_operands(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray | None, beta: float | None, options: MatmulOptions
+    a: Array, b: Array, c: Array | None, beta: float | None, options: MatmulOptions
 ) -> None:
     """Whether ``alpha * a @ b + beta * c`` can be stated at all."""
     if c is None and options.inplace:
@@ -65,26 +64,22 @@ def check_operands(
     Layout.of(b).check_read_as_meant("operand b")
     if c is not None:
         _check_operand(c, "c")
-        _check_c(c, m, n, a.dtype, options.inplace)
+        if c.dtype != a.dtype:
+            raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {a.dtype}")
+        allowed = [(m, n)] if options.inplace else [(m, n), (m, 1)]
+        if c.shape not in allowed:
+            raise ValueError(f"operand c must have shape {_either(allowed)}, it has {c.shape}")
+        repeated = c.shape[1] == 1 and not options.inplace
+        Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
 
 
-def _check_c(c: np.ndarray, m: int, n: int, dtype: np.dtype, inplace: bool) -> None:
-    if c.dtype != dtype:
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {dtype}")
-    if c.shape != (m, n) and (inplace or c.shape != (m, 1)):
-        allowed = f"({m}, {n})" if inplace else f"({m}, {n}) or ({m}, 1)"
-        raise ValueError(f"operand c must have shape {allowed}, it has {c.shape}")
-    repeated = c.shape[1] == 1 and not inplace
-    Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
+def _either(shapes: list[tuple[int, ...]]) -> str:
+    return " or ".join(map(str, shapes))
 
 
 def check_epilog_inputs(
-    a: Layout,
-    b: Layout,
-    c: Layout | None,
-    epilog: MatmulEpilog | None,
-    inputs: dict[str, np.ndarray] | None,
-) -> dict[str, np.ndarray]:
+    a: Layout, b: Layout, c: Layout | None, epilog: MatmulEpilog | None, inputs: Arrays | None
+) -> Arrays:
     """Whether `epilog` can follow this matmul with these inputs; returns those it will hold."""
     if epilog is None:
         if inputs is not None:
@@ -96,51 +91,44 @@ def check_epilog_inputs(
         raise AssertionError("Not supported.")
     if not hasattr(epilog, "name"):
         raise AttributeError(f"epilog={epilog!r} has no name: pass a member of MatmulEpilog")
-    bgrads = MatmulEpilog.BGRADA, MatmulEpilog.BGRADB
-    if c is not None and memory_order(c) == "C" and epilog in bgrads:
+    if c is not None and memory_order(c) == "C" and epilog.name in ("BGRADA", "BGRADB"):
         raise ValueError(f"{epilog.name} needs a column-major operand c")
     (m, k), n = a.shape, b.shape[1]
     names = epilogs.input_names(epilog)
     if k == 1 and names & {"relu_aux", "gelu_aux"}:
         raise ValueError(f"K=1 is not supported for {epilog.name}")
-    if not names:
-        inputs = {}
-    elif names != set(inputs or {}):
+    given = dict(inputs or {}) if names else {}
+    if names != set(given):
         raise ValueError(
-            f"{epilog.name} needs the epilog inputs {sorted(names)}, "
-            f"it was given {sorted(inputs or {})}"
+            f"{epilog.name} needs the epilog inputs {sorted(names)}, it was given {sorted(given)}"
         )
-    for name, x in inputs.items():
-        check_array(x, f"epilog input {name!r}")
+    for name, x in given.items():
         _check_epilog_input(name, x, m, n, a.dtype)
-    return dict(inputs)
+    return given
 
 
-def _check_epilog_input(name: str, x: np.ndarray, m: int, n: int, dtype: np.dtype) -> None:
-    shapes = {
-        "bias": [(m,), (m, 1)],
-        "relu_aux": [epilogs.mask_shape(m, n)],
-        "gelu_aux": [(-(-m // epilogs.GELU_ROWS) * epilogs.GELU_ROWS, n)],
+def _check_epilog_input(name: str, x: Array, m: int, n: int, dtype: np.dtype) -> None:
+    what = f"epilog input {name!r}"
+    _check_array(x, what)
+    shapes, expected, error = {
+        "bias": ([(m,), (m, 1)], dtype, cuBLASLtError),
+        "relu_aux": ([epilogs.mask_shape(m, n)], np.dtype(np.uint8), ValueError),
+        "gelu_aux": ([epilogs.gelu_shape(m, n)], dtype, ValueError),
     }[name]
     if x.shape not in shapes:
-        raise ValueError(
-            f"epilog input {name!r} must have shape {' or '.join(map(str, shapes))}, "
-            f"it has {x.shape}"
-        )
+        raise ValueError(f"{what} must have shape {_either(shapes)}, it has {x.shape}")
     if x.strides[0] != x.itemsize:
         raise ValueError(
-            f"epilog input {name!r} must be column-major, with stride 1 along its rows; "
+            f"{what} must be column-major, with stride 1 along its rows; "
             f"its strides are {x.strides} bytes"
         )
     if x.ndim == 2 and x.shape[1] > 1 and x.strides[1] != x.shape[0] * x.itemsize:
         raise ValueError(
-            f"the columns of epilog input {name!r} must follow one another in memory, or nvmath "
+            f"the columns of {what} must follow one another in memory, or nvmath "
             f"would read other memory: copy it first; its strides are {x.strides} bytes"
         )
-    expected = np.dtype(np.uint8) if name == "relu_aux" else dtype
     if x.dtype != expected:
-        error = cuBLASLtError if name == "bias" else ValueError
-        raise error(f"epilog input {name!r} must be {expected}, it is {x.dtype}")
+        raise error(f"{what} must be {expected}, it is {x.dtype}")
 
 
 def check_supported(
@@ -148,22 +136,22 @@ def check_supported(
 ) -> None:
     """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
 
-    `earlier` are the epilogs of earlier plans of the same Matmul. nvmath describes the matmul to
-    cuBLASLt once, and a plan with another epilog finds what the old one left: cuBLASLt refuses
-    some such pairs, computes others wrongly, and a few right. All are refused here.
+    `earlier` are the epilogs of all plans. A plan with another epilog finds what the old one left:
+    cuBLASLt refuses some such pairs, computes others wrongly, and a few right; here, none passes.
     """
-    if earlier - {epilog}:
-        names = ", ".join(sorted(e.name for e in earlier - {epilog}))
+    others = sorted(other.name for other in earlier - {epilog})
+    if others:
         raise cuBLASLtError(
-            f"{NOT_SUPPORTED}: this Matmul was planned with {names} before, which nvmath does not "
-            "undo: make another Matmul"
+            f"{NOT_SUPPORTED}: this Matmul was planned with {', '.join(others)} before, which "
+            "nvmath does not undo: make another Matmul"
         )
-    if c is not None and memory_order(c) == "C" and epilog in epilogs.COLUMN_MAJOR:
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs a column-major operand c")
-    if epilog == MatmulEpilog.BGRADA and memory_order(a) == "C":
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADA needs a column-major operand a")
-    if epilog == MatmulEpilog.BGRADB and memory_order(b) == "F":
-        raise cuBLASLtError(f"{NOT_SUPPORTED}: BGRADB needs a row-major operand b")
+    for operand, order, refused_by, needed in (
+        (c, "C", epilogs.COLUMN_MAJOR, "a column-major operand c"),
+        (a, "C", {MatmulEpilog.BGRADA}, "a column-major operand a"),
+        (b, "F", {MatmulEpilog.BGRADB}, "a row-major operand b"),
+    ):
+        if operand is not None and epilog in refused_by and memory_order(operand) == order:
+            raise cuBLASLtError(f"{NOT_SUPPORTED}: {epilog.name} needs {needed}")
 
 
 def check_algorithms(algorithms: Iterable[Any]) -> tuple[Algorithm, ...]:
@@ -176,12 +164,12 @@ def check_algorithms(algorithms: Iterable[Any]) -> tuple[Algorithm, ...]:
     return algorithms
 
 
-def check_matches(new: np.ndarray, held: Layout, name: str) -> None:
-    """Whether an operand may take the place of the one that the plan holds."""
-    for what, ours, theirs in (
-        ("dtype", held.dtype, new.dtype),
-        ("shape", held.shape, new.shape),
-        ("strides", held.strides, new.strides),
-    ):
+def check_matches(new: Array, layouts: dict[str, Layout], name: str, what: str) -> None:
+    """Whether an array may take the place of the one called `name`; KeyError if there is none."""
+    _check_array(new, what)
+    for attribute in ("dtype", "shape", "strides"):
+        ours, theirs = getattr(layouts[name], attribute), getattr(new, attribute)
         if ours != theirs:
-            raise ValueError(f"the {what} of {name} must stay {ours}, the new one has {theirs}")
+            raise ValueError(
+                f"the {attribute} of {what} must stay {ours}, the new one has {theirs}"
+            )

@@ -1,18 +1,20 @@
 """A CUDA graph without a GPU: work is recorded once, and replayed on the same memory.
 
-While a stream captures, a GPU runs nothing; it writes down each launch with its addresses. So it is
-here: a replay runs no Python of the work again, a temporary's memory is handed out anew as soon as
-the work lets go of it, and `arrays` refuses what cannot be captured. Source: `Stream capture
+While a stream captures, a GPU runs nothing; it writes down each launch with its addresses. So does
+this module: a replay runs no Python of the work again, and a temporary's memory is handed out anew
+as soon as the work lets go of it. Source: `Stream capture
 <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and CuPy's memory pool.
 """
 
-import contextlib
 import weakref
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import numpy as np
+
+Event = Counter[str]  # how many launches of each stream come before
 
 
 class Stream:
@@ -27,11 +29,11 @@ class Stream:
     def __exit__(self, *exception: object) -> None:
         _streams.pop()
 
-    def record(self) -> frozenset[int]:
+    def record(self) -> Event:
         """An event: all that the stream has been given so far."""
-        return frozenset() if recording is None else recording.last[self.name]
+        return Counter() if recording is None else Counter(recording.last[self.name])
 
-    def wait_event(self, event: frozenset[int]) -> None:
+    def wait_event(self, event: Event) -> None:
         """What the stream is given from now on runs after `event`."""
         if recording is not None:
             recording.last[self.name] |= event
@@ -45,67 +47,41 @@ def current_stream() -> Stream:
     return _streams[-1]
 
 
-class Node(NamedTuple):
-    """One launch: what to do, on which stream, after which others (their numbers)."""
-
-    launch: Callable[[], None]
-    stream: str
-    after: frozenset[int]
-
-
 class Recording:
-    """What a capture wrote down. `launch` does it once more, in an order that a GPU may choose.
+    """What a capture wrote down; `kind` is the type of the arrays that it makes.
 
-    That order differs from one launch to the next: what may run beside something else runs now
-    before it, now after it. A result that depends on the order is therefore seen to vary. `kind` is
-    the type of the arrays that the capture makes.
+    What may run beside something else is launched now before it, now after it, as on a GPU: a
+    result that depends on the order is seen to vary.
     """
 
     def __init__(self, kind: type[np.ndarray]) -> None:
         self.kind = kind
-        self.nodes: list[Node] = []
-        # What the next launch on each stream runs after.
-        self.last: dict[str, frozenset[int]] = defaultdict(frozenset)
+        self.queues: dict[str, list[tuple[Callable, Event]]] = defaultdict(list)  # what, after what
+        self.last: dict[str, Event] = defaultdict(Counter)  # what its next launch runs after
+        self.given: Event = Counter()  # all launches
         self._free: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
         self._launches = 0
 
     def add(self, launch: Callable[[], None]) -> None:
         """Write down one launch on the current stream."""
-        stream = current_stream().name
-        self.nodes.append(Node(launch, stream, self.last[stream]))
-        self.last[stream] = frozenset([len(self.nodes) - 1])
-
-    def end(self) -> None:
-        """Raises RuntimeError unless the current stream waits for all that others were given."""
-        joined = set(self.last[current_stream().name])
-        todo = list(joined)
-        while todo:
-            new = self.nodes[todo.pop()].after - joined
-            joined |= new
-            todo += new
-        if len(joined) < len(self.nodes):
-            raise RuntimeError("cudaErrorStreamCaptureUnjoined: a branch was not joined")
+        name = current_stream().name
+        self.queues[name].append((launch, Counter(self.last[name])))
+        self.given[name] += 1
+        self.last[name][name] += 1
 
     def launch(self) -> None:
         """Do all of it once more."""
-        queues: dict[str, list[int]] = defaultdict(list)
-        for i, node in enumerate(self.nodes):
-            queues[node.stream].append(i)
-        order = sorted(queues, reverse=bool(self._launches % 2))
+        order = sorted(self.queues, reverse=bool(self._launches % 2))
         self._launches += 1
-        done: set[int] = set()
-        while any(queues.values()):
-            ready = (s for s in order if queues[s] and self.nodes[queues[s][0]].after <= done)
-            i = queues[next(ready)].pop(0)
-            self.nodes[i].launch()
-            done.add(i)
+        done: Event = Counter()
+        while done != self.given:
+            heads = ((s, *self.queues[s][done[s]]) for s in order if done[s] < self.given[s])
+            stream, launch = next((s, launch) for s, launch, after in heads if after <= done)
+            launch()
+            done[stream] += 1
 
     def keep(self, result: np.ndarray) -> np.ndarray:
-        """`result`, moved to memory of the graph's pool, as an array of the capture.
-
-        The memory goes back to the pool when the array dies: what the same stream asks for next may
-        get it, as from CuPy's pool.
-        """
+        """`result` in memory of the graph's pool, which hands it out again when the array dies."""
         key = current_stream().name, max(result.nbytes, 1)
         free = self._free[key]
         memory = free.pop() if free else np.ndarray(key[1], np.uint8)
@@ -117,17 +93,6 @@ class Recording:
 
 
 recording: Recording | None = None  # the capture that is under way
-
-
-@contextlib.contextmanager
-def recorded_by(capture: Recording | None) -> Iterator[None]:
-    """Inside the block, what is launched is written down by `capture`, or by none."""
-    global recording
-    before, recording = recording, capture
-    try:
-        yield
-    finally:
-        recording = before
 
 
 def refuse(what: str, error: type[Exception] = RuntimeError) -> None:
@@ -154,7 +119,7 @@ def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         view.owners = given  # which keep the memory from going back to the pool
         return view
 
-    with recorded_by(None):
+    with mock.patch(f"{__name__}.recording", None):
         result = _map(function(*args, **kwargs), captured, scalars=True)
     kept = plain(_arrays(result))
 

@@ -1,0 +1,125 @@
+"""A matmul that has been stated: the operands that it holds, and how they give place to others."""
+
+import contextlib
+import logging
+from typing import Any
+
+import numpy as np
+
+from tutorial_lib.reference import refusals
+from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
+from tutorial_lib.reference.layouts import Layout
+from tutorial_lib.reference.options import MatmulOptions, coerce
+
+
+class StatedMatmul(contextlib.AbstractContextManager):
+    """``alpha * a @ b + beta * c``, not planned yet: see `Matmul`, which adds the plan."""
+
+    def __init__(
+        self,
+        a: Array,
+        b: Array,
+        /,
+        c: Array | None = None,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        options: MatmulOptions | dict[str, Any] | None = None,
+        stream: Any = None,
+    ) -> None:
+        self.planned = False
+        self.options = coerce(MatmulOptions, options)
+        refusals.check_operands(a, b, c, beta, self.options)
+        self.operands: Arrays = {"a": a, "b": b} | ({} if c is None else {"c": c})
+        self.layouts = {name: Layout.of(x) for name, x in self.operands.items()}
+        self.alpha, self.beta = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+        self._set_scale("alpha", alpha)
+        self._set_scale("beta", beta)
+        self.inputs, self.input_layouts = {}, {}  # of the epilog
+        self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
+
+    def reset_operands(
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Arrays | None = None,
+        stream: Any = None,
+    ) -> None:
+        """Hold other operands, of the same shape, strides and dtype; those not named stay.
+
+        Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
+        the plan does not have; what comes before it (alpha, beta, a, b, c, inputs) has changed.
+        """
+        self.require_not_freed()
+        if c is not None and "c" not in self.operands:
+            raise ValueError("this Matmul was made without an operand c, so c cannot be reset")
+        if all(value is None for value in (a, b, c, alpha, beta, epilog_inputs)):
+            raise ValueError("reset_operands needs at least one operand")
+        self._set_scale("alpha", alpha)
+        self._set_scale("beta", beta)
+        for name, new in {"a": a, "b": b, "c": c}.items():
+            if new is not None:
+                refusals.check_matches(new, self.layouts, name, f"operand {name}")
+                self.operands[name] = new
+        for name, new in (epilog_inputs or {}).items():
+            refusals.check_matches(new, self.input_layouts, name, f"epilog input {name!r}")
+            self.inputs[name] = new
+
+    def reset_operands_unchecked(
+        self,
+        *,
+        a: Array | None = None,
+        b: Array | None = None,
+        c: Array | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        epilog_inputs: Arrays | None = None,
+        stream: Any = None,
+    ) -> None:
+        """`reset_operands` without a look at shape, strides or dtype: it swaps pointers.
+
+        The next `execute` reads the new memory with the layout of the old operand. What comes of a
+        wrong one are wrong numbers; ValueError where they would lie outside the array's memory.
+        """
+        self.require_not_freed()
+        for scale, value in ((self.beta, beta), (self.alpha, alpha)):
+            if value is not None:
+                scale[0] = value
+        for name, new in {"a": a, "b": b, "c": c}.items():
+            if new is not None:
+                if name not in self.operands:
+                    raise IndexError("this Matmul was made without an operand c")
+                self.operands[name] = new
+        for name, new in (epilog_inputs or {}).items():
+            if name not in self.inputs:
+                raise KeyError(name)
+            self.inputs[name] = new
+
+    def free(self) -> None:
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
+        self.operands = self.inputs = None
+
+    def require_not_freed(self) -> None:
+        """Raise InvalidMatmulState after `free`."""
+        if self.operands is None:
+            raise refusals.InvalidMatmulState("this Matmul was freed; make a new one")
+
+    def __exit__(self, *exception: object) -> None:
+        self.free()
+
+    def _set_scale(self, name: str, value: float | None) -> None:
+        """Write a number into `alpha` or `beta`, (1,), which is how nvmath converts it."""
+        if name == "beta" and value is not None and "c" not in self.operands:
+            logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", value)
+        elif value is not None:
+            scale = getattr(self, name)
+            try:
+                scale[0] = value
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{name}={value!r} cannot be converted to {scale.dtype}"
+                ) from error
