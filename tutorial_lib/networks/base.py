@@ -26,8 +26,7 @@ class MnistNetBase:
     epoch is launched (see `networks.epochs`). Raises ValueError for sizes that it cannot have.
     """
 
-    default_plans: type[Plans] = Plans
-    default_launch: type = Loop
+    default_plans, default_launch = Plans, Loop
     ten_outputs = False  # whether its kernels are written for 10 outputs
 
     def __init__(

@@ -7,8 +7,7 @@ from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.plans import MeasuredPlans, UncheckedPlans
 
-# The columns of a tile. 784 are 12 tiles and a quarter, for which the H200 needs a wave of its own.
-TILE = 64
+TILE = 64  # columns; 784 are 12 tiles and a quarter, for which the H200 needs a wave of its own
 
 
 class MnistNetInPlace(MnistNet):

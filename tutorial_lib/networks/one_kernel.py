@@ -27,13 +27,12 @@ class OneKernel:
         self, net: MnistNetBase, images: Array, labels: Array, learning_rate: float, n: int
     ) -> Array:
         """See `Loop.epoch`; ValueError for a batch size other than 256."""
-        given = images, labels
         wanted = place(images), place(labels), learning_rate, n
         if wanted != self.checked:
-            images, labels = net.check_epoch(*given, learning_rate, n)
+            images, labels = net.check_epoch(images, labels, learning_rate, n)
             if n != BATCH_SIZE:
                 raise ValueError(f"the kernel is written for batches of {BATCH_SIZE}, not {n}")
-            dense = images is given[0] and labels is given[1]
+            dense = wanted[:2] == (place(images), place(labels))
             self.checked = wanted if dense else None  # a copy is another array each time
         return self.train_epoch(images, labels, net.parameters, learning_rate)
 

@@ -45,8 +45,7 @@ class Plans:
             self.reset(key, alpha, operands)
         else:
             options = MatmulOptions(inplace=c is not None, compute_type=self.compute_type)
-            beta = None if c is None else 1.0
-            mm = Matmul(a, b, c, alpha=alpha, beta=beta, options=options)
+            mm = Matmul(a, b, c, alpha=alpha, beta=None if c is None else 1.0, options=options)
             try:
                 self.algorithms[key] = self.plan(mm, c, epilog=epilog, epilog_inputs=inputs)
             except Exception:
