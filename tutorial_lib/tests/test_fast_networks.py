@@ -87,11 +87,10 @@ def test_the_fused_network_trains_in_float64(launch):
     images, labels = data(64)
     plain = MnistNetNaive(784, 5, 10).astype(np.float64)
     with MnistNet(784, 5, 10, launch=launch).astype(np.float64) as model:
-        losses = [
-            net.epoch(images.astype(np.float64), labels, batch_size=16) for net in (model, plain)
-        ]
+        x = images.astype(np.float64)
+        losses = [to_numpy(net.epoch(x, labels, batch_size=16)) for net in (model, plain)]
         assert losses[0].dtype == np.float64
-        np.testing.assert_allclose(*map(to_numpy, losses), rtol=1e-12)
+        np.testing.assert_allclose(*losses, rtol=1e-12)
 
 
 @by_name("inplace", *PLACED)
@@ -155,7 +154,6 @@ REFUSED = [
     (lambda net, x, t, g: net.forward(x[0]), VALUE, r"\(n, 784\)"),
     (lambda net, x, t, g: net.forward(x[:0]), VALUE, "n at least 1"),
     (lambda net, x, t, g: net.forward(x.astype(xp.float64)), TYPE, "images must be.*32.*float64"),
-    (lambda net, x, t, g: net.forward(to_numpy(x).tolist()), TYPE, "images must be.*list"),
     (lambda net, x, t, g: net.backward(g), RuntimeError, "call forward first"),
     (lambda net, x, t, g: net.forward(x) is net.backward(g[:3]), VALUE, r"\(256, 10\).*\(3, 10\)"),
     (lambda net, x, t, g: net.backward(g[:, :9]), VALUE, r"\(256, 10\)"),
@@ -173,8 +171,6 @@ REFUSED = [
     (lambda net, x, t, g: net.epoch(x, t, batch_size=64.0), VALUE, "a batch of 64.0 cannot be"),
     (lambda net, x, t, g: net.epoch(x, t, learning_rate=None), TYPE, "must be a number"),
     (lambda net, x, t, g: net.epoch(x, t, learning_rate=float("nan")), VALUE, FINITE),
-    (lambda net, x, t, g: net.epoch(x, t, learning_rate=float("inf")), VALUE, FINITE),
-    (lambda net, x, t, g: net.epoch(x, t, learning_rate=0), VALUE, FINITE),
     (lambda net, x, t, g: net.epoch(x, t, learning_rate=-1), VALUE, FINITE),
 ]
 
@@ -217,39 +213,35 @@ def test_epochs_go_on_with_another_learning_rate_and_after_free_in_the_same_buff
 @by_name(*CAPTURED)
 def test_a_graph_reads_the_memory_where_it_is_and_another_epoch_is_recorded_anew(network):
     images, labels = data(64)
-    plain, graph = MnistNetNaive(784, 8, 10), None
+    plain = MnistNetNaive(784, 8, 10)
     with network(784, 8, 10) as model:
-        for seed, (x, t, rate, n, anew) in enumerate(
-            [
-                (images, labels, 0.1, 16, True),
-                (images[:], labels[:], 0.1, 16, False),
-                (images, labels, 0.2, 16, True),
-                (images, labels, 0.2, 32, True),
-                (images.copy(), labels, 0.2, 32, True),
-                (images, labels.copy(), 0.2, 32, True),
-                (images[:40], labels[:40], 0.2, 32, True),
-            ]
-        ):
-            x[...], t[...] = data(len(x), seed=seed)
-            assert_same_epoch(model, plain, x, t, rate, n)
-            assert (model.launch.graph is not graph) is anew
+        assert_same_epoch(model, plain, images, labels, 0.1, 16)
+        for x, t, rate, n in [
+            (images[:], labels[:], 0.1, 16),  # other views of the same memory
+            (images, labels, 0.2, 16),
+            (images, labels, 0.2, 32),
+            (images.copy(), labels, 0.2, 32),
+            (images, labels.copy(), 0.2, 32),
+            (images[:40], labels[:40], 0.2, 32),
+        ]:
             graph = model.launch.graph
+            x[...], t[...] = data(len(x), seed=1)
+            assert_same_epoch(model, plain, x, t, rate, n)
+            assert (model.launch.graph is graph) is (rate == 0.1)
         with pytest.raises(RuntimeError, match="call forward first"):  # its memory is the graph's
             model.backward(xp.ones((32, 10), xp.float32))
 
 
 @by_name(*CAPTURED)
-def test_a_capture_that_fails_changes_nothing(network, monkeypatch):
+def test_a_capture_that_fails_changes_nothing(network):
     images, labels = data(3 * BATCH_SIZE)
     with network(784, 4, 10) as model:
         first = to_numpy(model.epoch(images, labels)).copy()
         before, graph, step = values(model), model.launch.graph, model.step
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                model, "step", lambda x, t, loss, rate: [step(x, t, loss, rate), float(loss[0])]
-            )
-            with pytest.raises(CaptureError, match="cannot be captured"):
-                model.epoch(images, labels, learning_rate=0.5)
+        model.step = lambda x, t, loss, rate: [step(x, t, loss, rate), float(loss[0])]
+        with pytest.raises(CaptureError, match="cannot be captured"):
+            model.epoch(images, labels, learning_rate=0.5)
+        del model.step
         assert values(model) == before
         assert (to_numpy(model.epoch(images, labels)) < first).all()
         assert model.launch.graph is graph
@@ -302,17 +294,6 @@ def test_a_replay_is_right_after_thousands_of_foreign_allocations(network):
                 del foreign[:: 1 + i % 7]
         assert_same_epoch(model, plain, images, labels)
         assert all(bool(xp.isnan(array).all()) for array in foreign)
-
-
-@pytest.mark.gpu
-def test_cupy_s_own_matmul_cannot_be_captured():
-    x, stream = xp.ones((8, 8), xp.float32), xp.cuda.Stream(non_blocking=True)
-    x @ x  # its library is set up
-    with stream:
-        stream.begin_capture()
-        with pytest.raises(Exception, match="capture"):
-            x @ x
-        stream.end_capture()
 
 
 @pytest.mark.gpu

@@ -100,9 +100,8 @@ def test_forward_and_backward_are_the_plain_network_s_whatever_is_written_into_t
             for ours, theirs in zip(found, expected):
                 assert ours.shape == theirs.shape
                 np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=1e-5)
-            for ours, theirs in zip(model.parameters, plain.parameters):
-                ours += 0.01 * ours.ndim
-                theirs += 0.01 * ours.ndim
+            for parameter in (*model.parameters, *plain.parameters):
+                parameter += 0.01 * parameter.ndim
 
 
 @every_network
@@ -204,36 +203,21 @@ def test_a_failing_plan_is_freed_and_not_kept(planned):
     x, made = xp.ones((4, 4), xp.float32), Plans()
     with pytest.raises(ValueError, match="no such plan"):
         made.run("x", x, x, epilog="no such plan")
-    assert planned == ["no such plan", "free"]
-    assert not made.planned
+    assert (planned, made.planned) == (["no such plan", "free"], {})
 
 
-def test_checked_plans_reset_only_what_lies_elsewhere_and_refuse_what_does_not_fit(planned, rng):
+def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_look(planned, rng):
     a, b, bias = normal(rng, 4, 8), normal(rng, 8, 6), normal(rng, 4)
-    made = Plans()
-
-    def run(a, b, bias):
-        out = made.run("x", a, b, epilog=MatmulEpilog.BIAS, inputs={"bias": bias})
-        np.testing.assert_allclose(to_numpy(out), to_numpy(a @ b + bias[:, None]), rtol=1e-5)
-
-    run(a, b, bias)
-    del planned[:]
-    others = a.copy(), b.copy(), bias.copy()
-    for operands in ((a, b, bias), (others[0], b, bias), others, others, (a, others[1], bias)):
-        run(*operands)
-    assert planned == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}]
+    c, d, other = a.copy(), b.copy(), bias.copy()
+    checked, unchecked = Plans(), UncheckedPlans()
+    for x, y, z in ((a, b, bias), (a, b, bias), (c, b, bias), (c, d, other), (a, d, bias)):
+        for made in (checked, unchecked):
+            found = made.run("x", x, y, epilog=MatmulEpilog.BIAS, inputs={"bias": z})
+            np.testing.assert_allclose(to_numpy(found), to_numpy(x @ y + z[:, None]), rtol=1e-5)
+    assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}]
     for wrong in (a.astype(xp.float64), xp.asfortranarray(a)):
-        with pytest.raises(ValueError, match=r"dtype|data type|stride|layout|order"):
-            made.run("x", wrong, b, epilog=MatmulEpilog.BIAS, inputs={"bias": bias})
-        run(a, others[1], bias)
-    made.free()
-
-
-def test_unchecked_plans_do_not_look(rng):
-    a, b = normal(rng, 4, 8), normal(rng, 8, 6)
-    made = UncheckedPlans()
-    for _ in range(2):
-        np.testing.assert_allclose(to_numpy(made.run("x", a, b)), to_numpy(a @ b), rtol=1e-5)
-        a += 1
-    assert made.run("x", xp.asfortranarray(a), b).shape == (4, 6)  # as if it were row-major
-    made.free()
+        unchecked.run("x", wrong, d, inputs={"bias": bias})  # as if it were a
+        with pytest.raises(ValueError, match=r"dtype|data type|stride|layout"):
+            checked.run("x", wrong, d, inputs={"bias": bias})
+    checked.free()
+    unchecked.free()
