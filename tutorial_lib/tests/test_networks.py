@@ -193,6 +193,8 @@ def test_the_published_epilogs_are_planned_once_for_each_batch_size(planned, rng
         model.free()
         assert planned[-10:] == ["free"] * 10
         assert not model.plans.planned
+        with pytest.raises(RuntimeError, match="call forward first"):
+            model.backward(images[:, :10])
         for mm in held:
             with pytest.raises(Exception, match="free"):
                 mm.execute()
