@@ -212,11 +212,20 @@ def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_
     a, b, bias = normal(rng, 4, 8), normal(rng, 8, 6), normal(rng, 4)
     c, d, other = a.copy(), b.copy(), bias.copy()
     checked, unchecked = Plans(), UncheckedPlans()
-    for x, y, z in ((a, b, bias), (a, b, bias), (c, b, bias), (c, d, other), (a, d, bias)):
+    runs = [
+        (a, b, bias),
+        (a, b, bias),
+        (c, b, bias),
+        (c, d, other),
+        (a, d, bias),
+        (a, d, bias, 3.0),
+    ]
+    for x, y, z, *alpha in runs:
+        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": z}} | dict(zip(["alpha"], alpha))
+        expected = to_numpy(plan.get("alpha", 1) * x @ y + z[:, None])
         for made in (checked, unchecked):
-            found = made.run("x", x, y, epilog=MatmulEpilog.BIAS, inputs={"bias": z})
-            np.testing.assert_allclose(to_numpy(found), to_numpy(x @ y + z[:, None]), rtol=1e-5)
-    assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}]
+            np.testing.assert_allclose(to_numpy(made.run("x", x, y, **plan)), expected, rtol=1e-5)
+    assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}, {"alpha"}]
     for wrong in (a.astype(xp.float64), xp.asfortranarray(a)):
         unchecked.run("x", wrong, d, inputs={"bias": bias})  # as if it were a
         with pytest.raises(ValueError, match=r"dtype|data type|stride|layout"):
