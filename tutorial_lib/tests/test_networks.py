@@ -212,19 +212,12 @@ def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_
     a, b, bias = normal(rng, 4, 8), normal(rng, 8, 6), normal(rng, 4)
     c, d, other = a.copy(), b.copy(), bias.copy()
     checked, unchecked = Plans(), UncheckedPlans()
-    runs = [
-        (a, b, bias),
-        (a, b, bias),
-        (c, b, bias),
-        (c, d, other),
-        (a, d, bias),
-        (a, d, bias, 3.0),
-    ]
-    for x, y, z, *alpha in runs:
-        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": z}} | dict(zip(["alpha"], alpha))
-        expected = to_numpy(plan.get("alpha", 1) * x @ y + z[:, None])
+    runs = [(a, b, bias), (a, b, bias), (c, b, bias), (c, d, other), (a, d, bias)]
+    for x, y, z, alpha in [*((*operands, None) for operands in runs), (a, d, bias, 3.0)]:
+        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": z}, "alpha": alpha}
+        expected = to_numpy((alpha or 1) * x @ y + z[:, None])
         for made in (checked, unchecked):
-            np.testing.assert_allclose(to_numpy(made.run("x", x, y, **plan)), expected, rtol=1e-5)
+            np.testing.assert_allclose(to_numpy(made.run("x", x, y, **plan)), expected, atol=1e-5)
     assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}, {"alpha"}]
     for wrong in (a.astype(xp.float64), xp.asfortranarray(a)):
         unchecked.run("x", wrong, d, inputs={"bias": bias})  # as if it were a
