@@ -210,11 +210,11 @@ def test_epochs_go_on_with_another_learning_rate_and_after_free_in_the_same_buff
 # Graphs.
 
 
-@by_name(*CAPTURED)
-def test_a_graph_reads_the_memory_where_it_is_and_another_epoch_is_recorded_anew(network):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_graph_reads_the_memory_where_it_is_and_another_epoch_is_recorded_anew(step):
     images, labels = data(64)
     plain = MnistNetNaive(784, 8, 10)
-    with network(784, 8, 10) as model:
+    with step(784, 8, 10, launch=Graph) as model:
         assert_same_epoch(model, plain, images, labels, 0.1, 16)
         for x, t, rate, n in [
             (images[:], labels[:], 0.1, 16),  # other views of the same memory
