@@ -209,7 +209,7 @@ def test_a_failing_plan_is_freed_and_not_kept(planned):
 
 
 def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_look(planned, rng):
-    a, b, bias = normal(rng, 4, 8), normal(rng, 8, 6), normal(rng, 4)
+    a, b, bias = normal(rng, 8, 8), normal(rng, 8, 6), normal(rng, 8)
     c, d, other = a.copy(), b.copy(), bias.copy()
     checked, unchecked = Plans(), UncheckedPlans()
     runs = [(a, b, bias), (a, b, bias), (c, b, bias), (c, d, other), (a, d, bias)]
@@ -219,7 +219,7 @@ def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_
         for made in (checked, unchecked):
             np.testing.assert_allclose(to_numpy(made.run("x", x, y, **plan)), expected, atol=1e-5)
     assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}, {"alpha"}]
-    for wrong in (a.astype(xp.float64), xp.asfortranarray(a)):
+    for wrong in (a.astype(xp.float64), xp.asfortranarray(a), a.T):
         unchecked.run("x", wrong, d, inputs={"bias": bias})  # as if it were a
         with pytest.raises(ValueError, match=r"dtype|data type|stride|layout"):
             checked.run("x", wrong, d, inputs={"bias": bias})
