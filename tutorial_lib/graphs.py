@@ -27,9 +27,7 @@ class CapturedWork:
     What `work` allocates comes from a memory pool of its own, which lives as long as the graph:
     from the shared pool it would be handed out again while the graph still writes to it. `work`
     runs twice in all: before it is captured, so that plans and libraries are ready, and after.
-
-    Raises CaptureError for work that cannot be captured: see chapter "Getting out of the way". What
-    else goes wrong in the work comes out as it is, and the next capture is not affected.
+    Raises CaptureError for work that cannot be captured; any other error comes out as it is.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
@@ -39,9 +37,8 @@ class CapturedWork:
                 self.graph = record(work)
             return
         self.pool = xp.cuda.MemoryPool()
-        stream = stream_for("capture")
         backend.synchronize()  # the inputs are there before another stream reads them
-        with stream, xp.cuda.using_allocator(self.pool.malloc):
+        with stream_for("capture") as stream, xp.cuda.using_allocator(self.pool.malloc):
             work()
             stream.synchronize()
             with explained():
@@ -55,7 +52,7 @@ class CapturedWork:
 
 
 def capture(stream: Any, work: Callable[[], None]) -> Any:
-    """The graph of what `work` launches on the stream, which runs nothing meanwhile."""
+    """The graph of what `work` gives to `stream`, which writes it down instead of running it."""
     stream.begin_capture()
     try:
         work()
@@ -103,7 +100,8 @@ class Branch:
     """The calls inside a ``with`` block may run beside those that follow it, up to `join`."""
 
     def __enter__(self) -> "Branch":
-        self.main, self.side = current_stream(), stream_for("side")
+        current = xp.cuda.get_current_stream if backend.name == "gpu" else streams.current_stream
+        self.main, self.side = current(), stream_for("side")
         self.side.wait_event(self.main.record())
         self.side.__enter__()  # not use(): a `with` inside, as nvmath has it, would undo that
         return self
@@ -115,11 +113,6 @@ class Branch:
     def join(self) -> None:
         """What follows waits for what was inside."""
         self.main.wait_event(self.done)
-
-
-def current_stream() -> Any:
-    """The stream of CuPy's, or of its stand-in, that calls go to now."""
-    return xp.cuda.get_current_stream() if backend.name == "gpu" else streams.current_stream()
 
 
 @functools.cache

@@ -9,7 +9,6 @@ from tutorial_lib.distributed import checkpoint as checkpoints
 from tutorial_lib.distributed.gradients import FlatGradients
 from tutorial_lib.distributed.ranks import Ranks, RunRefused
 from tutorial_lib.networks.base import PARAMETERS, MnistNetBase
-from tutorial_lib.networks.inputs import check_epoch
 
 
 def train(
@@ -34,7 +33,7 @@ def train(
         raise RunRefused(f"{batch} images cannot be split evenly over {ranks.size} ranks")
     if batch > len(data[0]):
         raise RunRefused(f"a batch of {batch} needs as many images, there are {len(data[0])}")
-    images, labels = check_epoch(model, *data, learning_rate, batch)
+    images, labels = model.check_epoch(*data, learning_rate, batch)
     run = {"net": type(model).__name__, "hidden": model.num_hidden, "batch": batch}
     run |= {"learning_rate": learning_rate, "images": len(images)}
     first, losses = 0, []

@@ -12,7 +12,7 @@ from tutorial_lib.backend import Array, random, xp
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.networks.epochs import Loop
-from tutorial_lib.networks.inputs import check_array
+from tutorial_lib.networks.inputs import check_array, check_learning_rate
 from tutorial_lib.networks.plans import Plans
 
 PARAMETERS = ("weights_hidden", "bias_hidden", "weights_output", "bias_output")
@@ -26,8 +26,8 @@ class MnistNetBase:
     epoch is launched (see `networks.epochs`). Raises ValueError for sizes that it cannot have.
     """
 
-    default_plans: type[Plans] = Plans
-    default_launch: type = Loop
+    default_plans, default_launch = Plans, Loop
+    ten_outputs = False  # whether its kernels are written for 10 outputs
 
     def __init__(
         self,
@@ -48,11 +48,12 @@ class MnistNetBase:
         self.draw_parameters(seed)
 
     def check_sizes(self) -> None:
-        """Raises ValueError for a layer of less than one unit."""
+        """Raises ValueError for sizes that the network cannot have."""
         sizes = self.num_inputs, self.num_hidden, self.num_outputs
         if min(sizes) < 1:
-            layers = "-".join(map(str, sizes))
-            raise ValueError(f"each layer needs at least one unit, got {layers}")
+            raise ValueError("each layer needs at least one unit, got {}-{}-{}".format(*sizes))
+        if self.ten_outputs and self.num_outputs != 10:
+            raise ValueError(f"the loss kernel is written for 10 outputs, not {self.num_outputs}")
 
     def draw_parameters(self, seed: int) -> None:
         """Draw all parameters, float32, from CuPy's stream, in the published order and ranges.
@@ -143,6 +144,20 @@ class MnistNetBase:
         shape = len(self.saved[0]), self.num_outputs
         return check_array("grad", grad, self.weights_hidden.dtype, shape)
 
+    def check_epoch(
+        self, images: Array, labels: Array, learning_rate: float, batch_size: int
+    ) -> tuple[Array, Array]:
+        """The images and labels of an epoch, row-major. Looks at each label; see `epoch`."""
+        images = self.check_images(images)
+        labels = check_array("labels", labels, xp.int64, (len(images),))
+        if not isinstance(batch_size, int) or not 1 <= batch_size <= len(images):
+            raise ValueError(f"a batch of {batch_size} cannot be had from {len(images)} images")
+        check_learning_rate(learning_rate)
+        low, high, last = int(labels.min()), int(labels.max()), self.num_outputs - 1
+        if low < 0 or high > last:
+            raise ValueError(f"labels must be 0 to {last}, they go from {low} to {high}")
+        return images, labels
+
     def astype(self, dtype: type) -> "MnistNetBase":
         """A new network with these parameters in another float type: float64 to check gradients."""
         copy = object.__new__(type(self))
@@ -152,11 +167,8 @@ class MnistNetBase:
         return copy
 
     def free(self) -> None:
-        """Give back what the network holds on the GPU besides its parameters.
-
-        The graph goes before the plans, whose workspaces it uses. What is used again is made anew.
-        """
-        self.launch.free()
+        """Give back what it holds on the GPU besides its parameters; the next use makes it anew."""
+        self.launch = type(self.launch)()  # a graph goes before the plans, whose workspaces it uses
         self.plans.free()
         self.saved = None
 

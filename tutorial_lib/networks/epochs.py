@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tutorial_lib.backend import Array, xp
 from tutorial_lib.dataset import batches
 from tutorial_lib.graphs import CapturedWork
-from tutorial_lib.networks.inputs import check_epoch, place
+from tutorial_lib.networks.inputs import place
 
 if TYPE_CHECKING:
     from tutorial_lib.networks.base import MnistNetBase
@@ -18,13 +18,10 @@ class Loop:
         self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
     ) -> Array:
         """Train on all full batches of n images; returns their losses, (steps,)."""
-        images, labels = check_epoch(net, images, labels, learning_rate, n)
+        images, labels = net.check_epoch(images, labels, learning_rate, n)
         losses = xp.empty(len(images) // n, net.weights_hidden.dtype)
         run_steps(net, images, labels, losses, learning_rate, n)
         return losses
-
-    def free(self) -> None:
-        """A loop holds nothing."""
 
 
 class Graph:
@@ -36,8 +33,7 @@ class Graph:
     image whose label is not 0 to 9 is left out, and the loss of its batch is NaN.
     """
 
-    def __init__(self) -> None:
-        self.free()
+    graph = losses = recorded = None  # of the last recording, and what it was made for
 
     def epoch(
         self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
@@ -58,7 +54,7 @@ class Graph:
         self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
     ) -> tuple[CapturedWork, Array]:
         """Capture an epoch, and leave the weights as they were; the graph and its losses."""
-        checked = check_epoch(net, images, labels, learning_rate, n)
+        checked = net.check_epoch(images, labels, learning_rate, n)
         for name, given, dense in zip(("images", "labels"), (images, labels), checked):
             if given is not dense:
                 raise ValueError(
@@ -74,10 +70,6 @@ class Graph:
             for parameter, value in zip(net.parameters, before):
                 parameter[...] = value  # what the rehearsal changed
             net.saved = None  # memory of the graph
-
-    def free(self) -> None:
-        """Let go of the graph."""
-        self.graph = self.losses = self.recorded = None
 
 
 def run_steps(

@@ -7,8 +7,7 @@ from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.plans import MeasuredPlans, UncheckedPlans
 
-# The columns of a tile. 784 are 12 tiles and a quarter, for which the H200 needs a wave of its own.
-TILE = 64
+TILE = 64  # columns; 784 are 12 tiles and a quarter, for which the H200 needs a wave of its own
 
 
 class MnistNetInPlace(MnistNet):
@@ -21,11 +20,7 @@ class MnistNetInPlace(MnistNet):
     """
 
     default_plans = UncheckedPlans
-
-    def check_sizes(self) -> None:
-        """Raises ValueError for sizes that the kernel of the loss cannot have."""
-        super().check_sizes()
-        require_ten(self.num_outputs)
+    ten_outputs = True
 
     def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
         """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
@@ -43,11 +38,7 @@ class MnistNetTuned(MnistNet):
     """
 
     default_plans, default_launch = MeasuredPlans, Graph
-
-    def check_sizes(self) -> None:
-        """Raises ValueError for sizes that the kernel of the loss cannot have."""
-        super().check_sizes()
-        require_ten(self.num_outputs)
+    ten_outputs = True
 
     def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
         """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
@@ -66,29 +57,20 @@ def back_to_hidden(net: MnistNet, x: Array, labels: Array, loss: Array) -> tuple
     Returns the hidden layer (H, n), the gradient of the logits (n, 10), that of the hidden layer
     before its ReLU (H, n), and its sum over the batch, (H,).
     """
-    run, bias = net.plans.run, {"bias": net.bias_hidden}
-    epilog = MatmulEpilog.RELU_AUX_BIAS
-    hidden, extra = run("hidden", net.weights_hidden, x.T, epilog=epilog, inputs=bias)
-    bias = {"bias": net.bias_output}
-    logits = run("output", net.weights_output, hidden, epilog=MatmulEpilog.BIAS, inputs=bias).T
+    plan = {"epilog": MatmulEpilog.RELU_AUX_BIAS, "inputs": {"bias": net.bias_hidden}}
+    hidden, extra = net.plans.run("hidden", net.weights_hidden, x.T, **plan)
+    plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": net.bias_output}}
+    logits = net.plans.run("output", net.weights_output, hidden, **plan).T
     grad = xp.empty_like(logits)
     kernels.loss_and_gradient(logits, labels, grad, loss)
     # It needs the weights of the output layer as they were.
-    epilog, mask = MatmulEpilog.DRELU_BGRAD, {"relu_aux": extra["relu_aux"]}
-    operands = net.weights_output.T, grad.T
-    grad_hidden, extra = run("grad_relu", *operands, epilog=epilog, inputs=mask)
+    plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "inputs": {"relu_aux": extra["relu_aux"]}}
+    grad_hidden, extra = net.plans.run("grad_relu", net.weights_output.T, grad.T, **plan)
     return hidden, grad, grad_hidden, extra["drelu_bgrad"]
 
 
 def update_output(net: MnistNet, hidden: Array, grad: Array, learning_rate: float) -> None:
     """W_oᵀ -= lr y grad, (H, n) (n, 10), and the sum over n of the same grad for the bias."""
-    weights, epilog = net.weights_output.T, MatmulEpilog.BGRADB
-    operands = weights, hidden, grad, learning_rate
-    _, extra = net.plans.descend("update_output", *operands, epilog=epilog)
+    plan = {"alpha": -learning_rate, "epilog": MatmulEpilog.BGRADB}
+    _, extra = net.plans.run("update_output", hidden, grad, net.weights_output.T, **plan)
     net.bias_output -= learning_rate * extra["bgradb"]
-
-
-def require_ten(num_outputs: int) -> None:
-    """Raises ValueError for other than 10 outputs."""
-    if num_outputs != 10:
-        raise ValueError(f"the loss kernel is written for 10 outputs, not {num_outputs}")

@@ -2,12 +2,9 @@
 
 import math
 import numbers
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tutorial_lib.backend import Array, xp
-
-if TYPE_CHECKING:
-    from tutorial_lib.networks.base import MnistNetBase
 
 
 def check_array(name: str, x: Array, dtype: type, shape: tuple) -> Array:
@@ -33,24 +30,6 @@ def check_learning_rate(learning_rate: float) -> None:
         raise ValueError(f"the learning rate must be finite and above 0, it is {learning_rate}")
 
 
-def check_epoch(
-    net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, batch_size: int
-) -> tuple[Array, Array]:
-    """The images (N, num_inputs) and labels (N,) of an epoch, row-major. Looks at each label.
-
-    Raises TypeError or ValueError.
-    """
-    images = net.check_images(images)
-    labels = check_array("labels", labels, xp.int64, (len(images),))
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= len(images):
-        raise ValueError(f"a batch of {batch_size} cannot be had from {len(images)} images")
-    check_learning_rate(learning_rate)
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= net.num_outputs:
-        raise ValueError(f"labels must be 0 to {net.num_outputs - 1}, they go from {low} to {high}")
-    return images, labels
-
-
 def row_major(x: Array) -> Array:
     """`x` where it is dense, row-major and begins at a multiple of 16 bytes; otherwise a copy.
 
@@ -65,6 +44,8 @@ def address(x: Array) -> int:
     return x.data.ptr if hasattr(x.data, "ptr") else x.ctypes.data
 
 
-def place(x: Array) -> tuple:
-    """Where an array lies, and how: what a plan or a graph remembers of it; () of no array."""
+def place(x: Any) -> Any:
+    """Where an array lies, and how, or each array of a dict: what a plan or a graph remembers."""
+    if isinstance(x, dict):
+        return {name: place(y) for name, y in x.items()}
     return (address(x), x.shape, x.strides, x.dtype) if isinstance(x, xp.ndarray) else ()

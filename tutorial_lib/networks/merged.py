@@ -6,7 +6,7 @@ from tutorial_lib.graphs import Branch
 from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.inplace import TILE, require_ten
+from tutorial_lib.networks.inplace import TILE
 from tutorial_lib.networks.plans import MeasuredPlans
 
 MAX_HIDDEN = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
@@ -20,11 +20,11 @@ class MnistNetMerged(MnistNet):
     """
 
     default_plans, default_launch = MeasuredPlans, Graph
+    ten_outputs = True
 
     def check_sizes(self) -> None:
         """Raises ValueError for sizes that the kernel cannot have, RuntimeError for the GPU."""
         super().check_sizes()
-        require_ten(self.num_outputs)
         if self.num_hidden > MAX_HIDDEN:
             raise ValueError(
                 f"the kernel of the output layer takes at most {MAX_HIDDEN:,} hidden units, "

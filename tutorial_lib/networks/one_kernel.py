@@ -7,7 +7,7 @@ from tutorial_lib.kernels import in_numpy
 from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.inputs import check_epoch, place
+from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
 
 MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at once
@@ -20,25 +20,21 @@ class OneKernel:
     written into it later are left to the kernel.
     """
 
-    def __init__(self) -> None:
-        self.free()
+    train_epoch = staticmethod(kernels.train_epoch)
+    checked: tuple | None = None  # where the arrays lie that were looked at
 
     def epoch(
         self, net: MnistNetBase, images: Array, labels: Array, learning_rate: float, n: int
     ) -> Array:
         """See `Loop.epoch`; ValueError for a batch size other than 256."""
-        given = images, labels
         wanted = place(images), place(labels), learning_rate, n
         if wanted != self.checked:
-            images, labels = check_epoch(net, *given, learning_rate, n)
-            check_batch_size(n)
-            dense = images is given[0] and labels is given[1]
+            images, labels = net.check_epoch(images, labels, learning_rate, n)
+            if n != BATCH_SIZE:
+                raise ValueError(f"the kernel is written for batches of {BATCH_SIZE}, not {n}")
+            dense = wanted[:2] == (place(images), place(labels))
             self.checked = wanted if dense else None  # a copy is another array each time
-        return kernels.train_epoch(images, labels, net.parameters, learning_rate)
-
-    def free(self) -> None:
-        """Forget which arrays were looked at."""
-        self.checked: tuple | None = None
+        return self.train_epoch(images, labels, net.parameters, learning_rate)
 
 
 class MnistNetOneKernel(MnistNet):
@@ -61,33 +57,20 @@ class MnistNetOneKernel(MnistNet):
         require("epoch", self.num_hidden)
 
 
-class Twin:
-    """How `MnistNetTwin` launches an epoch: as the kernels' NumPy twin, on the CPU."""
+class Twin(OneKernel):
+    """How `MnistNetTwin` launches an epoch: as the kernel's NumPy twin, on the CPU."""
 
-    def epoch(
-        self, net: MnistNetBase, images: Array, labels: Array, learning_rate: float, n: int
-    ) -> Array:
-        """See `Loop.epoch`; ValueError for a batch size other than 256."""
-        images, labels = check_epoch(net, images, labels, learning_rate, n)
-        check_batch_size(n)
-        parameters = tuple(to_numpy(parameter) for parameter in net.parameters)
-        arrays = to_numpy(images), to_numpy(labels), parameters
-        losses = in_numpy.train_epoch(*arrays, learning_rate)
-        for parameter, trained in zip(net.parameters, parameters):
-            parameter[...] = xp.asarray(trained)
+    @staticmethod
+    def train_epoch(images: Array, labels: Array, parameters: tuple, learning_rate: float) -> Array:
+        """As `kernels.train_epoch`."""
+        trained = tuple(to_numpy(parameter) for parameter in parameters)
+        losses = in_numpy.train_epoch(to_numpy(images), to_numpy(labels), trained, learning_rate)
+        for parameter, value in zip(parameters, trained):
+            parameter[...] = xp.asarray(value)
         return xp.asarray(losses)
-
-    def free(self) -> None:
-        """It holds nothing."""
 
 
 class MnistNetTwin(MnistNetNaive):
     """Computes on the CPU what `MnistNetMerged` and `MnistNetOneKernel` compute on a GPU."""
 
     default_launch = Twin
-
-
-def check_batch_size(n: int) -> None:
-    """Raises ValueError for a batch size other than 256."""
-    if n != BATCH_SIZE:
-        raise ValueError(f"the kernel is written for batches of {BATCH_SIZE}, not {n}")

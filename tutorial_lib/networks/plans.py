@@ -22,7 +22,7 @@ class Plans:
         self.compute_type = compute_type
         self.planned: dict[tuple, Matmul] = {}  # by name and shapes
         self.algorithms: dict[tuple, Any] = {}  # what each of them is run with
-        self.places: dict[tuple, list[tuple]] = {}  # where the operands of each of them lie
+        self.places: dict[tuple, dict[str, tuple]] = {}  # where the operands of each of them lie
 
     def run(
         self,
@@ -40,58 +40,47 @@ class Plans:
         Planned at the first call with that `name` and these shapes; it keeps that call's c, epilog.
         """
         key = name, a.shape, b.shape
+        operands = {"a": a, "b": b, "epilog_inputs": inputs}
         if key in self.planned:
-            self.reset(key, a, b, alpha, inputs)
+            self.reset(key, alpha, operands)
         else:
             options = MatmulOptions(inplace=c is not None, compute_type=self.compute_type)
-            beta = None if c is None else 1.0
-            mm = Matmul(a, b, c, alpha=alpha, beta=beta, options=options)
+            mm = Matmul(a, b, c, alpha=alpha, beta=None if c is None else 1.0, options=options)
             try:
                 self.algorithms[key] = self.plan(mm, c, epilog=epilog, epilog_inputs=inputs)
             except Exception:
                 mm.free()
                 raise
-            self.planned[key], self.places[key] = mm, places(a, b, inputs)
+            self.planned[key], self.places[key] = mm, place(operands)
         return self.planned[key].execute(algorithm=self.algorithms[key])
 
     def descend(
-        self,
-        name: str,
-        weights: Array,
-        a: Array,
-        b: Array,
-        learning_rate: float,
-        *,
-        epilog: MatmulEpilog | None = None,
-        tile: int | None = None,
-    ) -> Any:
+        self, name: str, weights: Array, a: Array, b: Array, learning_rate: float, tile: int = 0
+    ) -> None:
         """``weights -= learning_rate · a b`` in place: weights (M, N), a (M, n), b (n, N).
 
         With `tile`, the columns that do not fill a whole tile are a matmul of their own, which may
         run beside the other.
         """
         whole = weights.shape[1] // tile * tile if tile else 0
-        if not 0 < whole < weights.shape[1]:
-            return self.run(name, a, b, weights, alpha=-learning_rate, epilog=epilog)
-        with Branch() as beside:
-            self.descend(name, weights[:, whole:], a, b[:, whole:], learning_rate)
-        self.descend(name, weights[:, :whole], a, b[:, :whole], learning_rate)
-        return beside.join()
+        if 0 < whole < weights.shape[1]:
+            with Branch() as beside:
+                self.descend(name, weights[:, whole:], a, b[:, whole:], learning_rate)
+            self.descend(name, weights[:, :whole], a, b[:, :whole], learning_rate)
+            beside.join()
+        else:
+            self.run(name, a, b, weights, alpha=-learning_rate)
 
     def plan(self, mm: Matmul, c: Array | None, **epilog: Any) -> Any:
         """Plan the matmul; returns the algorithm to run it with, None for cuBLASLt's first."""
         mm.plan(**epilog)
 
-    def reset(
-        self, key: tuple, a: Array, b: Array, alpha: float | None, inputs: dict[str, Array] | None
-    ) -> None:
+    def reset(self, key: tuple, alpha: float | None, operands: dict[str, Any]) -> None:
         """Give a planned matmul those operands that do not lie where it reads them already."""
-        operands = dict(zip(("a", "b", "epilog_inputs"), (a, b, inputs)))
-        now = places(a, b, inputs)
-        moved = [before != place for before, place in zip(self.places[key], now)]
-        new = {name: x for (name, x), has_moved in zip(operands.items(), moved) if has_moved}
-        if new or alpha is not None:
-            self.planned[key].reset_operands(**new, alpha=alpha)
+        before, now = self.places[key], place(operands)
+        moved = {name: x for name, x in operands.items() if now[name] != before[name]}
+        if moved or alpha is not None:
+            self.planned[key].reset_operands(**moved, alpha=alpha)
             self.places[key] = now
 
     def free(self) -> None:
@@ -108,11 +97,9 @@ class UncheckedPlans(Plans):
     dtype or memory order gives wrong numbers, or a crash.
     """
 
-    def reset(
-        self, key: tuple, a: Array, b: Array, alpha: float | None, inputs: dict[str, Array] | None
-    ) -> None:
+    def reset(self, key: tuple, alpha: float | None, operands: dict[str, Any]) -> None:
         """Swap the pointers."""
-        self.planned[key].reset_operands_unchecked(a=a, b=b, alpha=alpha, epilog_inputs=inputs)
+        self.planned[key].reset_operands_unchecked(**operands, alpha=alpha)
 
 
 class MeasuredPlans(UncheckedPlans):
@@ -128,8 +115,3 @@ class MeasuredPlans(UncheckedPlans):
         if c is not None:
             c[...] = before  # what the timed updates changed
         return fastest
-
-
-def places(a: Array, b: Array, inputs: dict[str, Array] | None) -> list[tuple]:
-    """Where the operands of a matmul lie."""
-    return [place(a), place(b), tuple(place(x) for x in (inputs or {}).values())]

@@ -85,8 +85,8 @@ class Recording:
         key = current_stream().name, max(result.nbytes, 1)
         free = self._free[key]
         memory = free.pop() if free else np.ndarray(key[1], np.uint8)
-        order = "F" if result.flags.f_contiguous and not result.flags.c_contiguous else "C"
-        kept = np.ndarray(result.shape, result.dtype, memory, order=order).view(self.kind)
+        strides = result.strides if result.flags.forc else None  # those of a single column, too
+        kept = np.ndarray(result.shape, result.dtype, memory, strides=strides).view(self.kind)
         plain(kept)[...] = result
         weakref.finalize(kept, free.append, memory).atexit = False
         return kept

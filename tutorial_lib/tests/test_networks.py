@@ -1,252 +1,227 @@
-"""Both networks: gradients by two oracles, equality, live buffers, plans, and refusals."""
+"""Forward and backward of every network by three oracles, its live buffers, its plans, refusals."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tutorial_lib import MnistNet, MnistNetNaive, binary_cross_entropy, one_hot, xp
-from tutorial_lib.backend import MatmulEpilog, name, to_numpy
+from tutorial_lib.backend import MatmulComputeType, MatmulEpilog, to_numpy
 from tutorial_lib.gradcheck import central_differences
-from tutorial_lib.networks import fused
+from tutorial_lib.networks import NETWORKS, plans
 from tutorial_lib.networks.base import PARAMETERS
-
-NETWORKS = [MnistNetNaive, MnistNet]
-SHAPES = [(784, 30, 10), (20, 1, 10), (13, 129, 7), (1, 5, 2)]
-BATCHES = [1, 2, 17, 256]
+from tutorial_lib.networks.plans import Plans, UncheckedPlans
 
 
-def problem(network, shape, batch, rng, dtype=np.float64):
-    model = network(*shape).astype(dtype)
-    images = xp.asarray(rng.standard_normal((batch, shape[0])).astype(dtype))
-    targets = one_hot(xp.asarray(rng.integers(0, shape[2], batch)), shape[2]).astype(dtype)
-    return model, images, targets
+def by_name(*names):
+    return pytest.mark.parametrize("network", [NETWORKS[name] for name in names], ids=names)
 
 
-def gradients(model, images, targets):
-    return model.backward((model.forward(images) - targets) / len(images))
+every_network = by_name(*NETWORKS)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("batch", BATCHES)
-def test_gradients_against_autograd(network, shape, batch, rng):
+def normal(rng, *shape):
+    return xp.asarray(rng.standard_normal(shape).astype(np.float32))
+
+
+# Arrays as they come: the same numbers, or the first of them, laid out in many ways.
+
+
+def strided(x):
+    return x.repeat(2, axis=0)[::2]
+
+
+def offset(x):
+    """Dense, but not from a multiple of 16 bytes on."""
+    memory = xp.zeros(x.size + 1, x.dtype)
+    memory[1:] = x.ravel()
+    return memory[1:].reshape(x.shape)
+
+
+DENSE = [lambda x: x, lambda x: xp.concatenate([x[:1]] * 48 + [x])[48:]]  # a part of a larger one
+VIEWS = [
+    *DENSE,
+    strided,
+    offset,
+    lambda x: x[::-1].copy()[::-1],
+    lambda x: xp.asfortranarray(x) if x.ndim > 1 else strided(x),
+    lambda x: xp.broadcast_to(x[:1], x.shape),
+]
+
+
+@pytest.mark.parametrize("network", [MnistNetNaive, MnistNet])
+@pytest.mark.parametrize("shape", [(784, 30, 10), (20, 1, 10), (13, 129, 7), (1, 5, 2)])
+@pytest.mark.parametrize("n", [1, 2, 17, 256])
+def test_gradients_against_autograd_and_central_differences(network, shape, n, rng):
     import torch
 
-    model, images, targets = problem(network, shape, batch, rng)
-    parameters = [torch.tensor(to_numpy(p), requires_grad=True) for p in model.parameters]
-    wh, bh, wo, bo = parameters
-    logits = torch.relu(torch.tensor(to_numpy(images)) @ wh.T + bh) @ wo.T + bo
-    probabilities = torch.sigmoid(logits)
-    loss = torch.nn.functional.binary_cross_entropy(probabilities, torch.tensor(to_numpy(targets)))
-    (loss * shape[2]).backward()  # the published gradient averages over the batch only
-    with model:
-        np.testing.assert_allclose(
-            to_numpy(model.forward(images)), probabilities.detach(), atol=1e-12
-        )
-        for ours, p in zip(gradients(model, images, targets), parameters):
-            np.testing.assert_allclose(to_numpy(ours), p.grad.numpy(), atol=1e-12)
+    images = normal(rng, n, shape[0]).astype(np.float64)
+    targets = one_hot(xp.asarray(rng.integers(0, shape[2], n)), shape[2]).astype(np.float64)
+    with network(*shape).astype(np.float64) as model:
+        probabilities = model.forward(images)
+        gradients = model.backward((probabilities - targets) / n)
 
+        parameters = [torch.tensor(to_numpy(p), requires_grad=True) for p in model.parameters]
+        wh, bh, wo, bo = parameters
+        logits = torch.relu(torch.tensor(to_numpy(images)) @ wh.T + bh) @ wo.T + bo
+        expected, t = torch.sigmoid(logits), torch.tensor(to_numpy(targets))
+        loss = torch.nn.functional.binary_cross_entropy(expected, t)
+        (loss * shape[2]).backward()  # the published gradient averages over the batch only
+        np.testing.assert_allclose(to_numpy(probabilities), expected.detach(), atol=1e-12)
+        for ours, theirs in zip(gradients, parameters):
+            np.testing.assert_allclose(to_numpy(ours), theirs.grad, atol=1e-12)
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("shape", SHAPES[1:])
-@pytest.mark.parametrize("batch", [1, 9])
-def test_gradients_against_central_differences(network, shape, batch, rng):
-    model, images, targets = problem(network, shape, batch, rng)
+        def tried_loss():
+            return float(binary_cross_entropy(model.forward(images), targets)) * shape[2]
 
-    def loss():
-        return float(binary_cross_entropy(model.forward(images), targets)) * shape[2]
-
-    with model:
-        for parameter, gradient in zip(model.parameters, gradients(model, images, targets)):
+        for parameter, gradient in zip(model.parameters, gradients):
             elements = [tuple(int(i) for i in rng.integers(0, parameter.shape)) for _ in range(8)]
-            tried = central_differences(loss, parameter, elements, step=1e-6)
+            tried = central_differences(tried_loss, parameter, elements, step=1e-6)
             np.testing.assert_allclose([float(gradient[e]) for e in elements], tried, atol=1e-7)
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("width", [1, 30, 257])
-def test_fused_equals_naive(width, batch, rng):
-    images = xp.asarray(rng.standard_normal((batch, 784)).astype(np.float32))
-    targets = one_hot(xp.asarray(rng.integers(0, 10, batch)), 10)
-    naive, model = MnistNetNaive(784, width, 10), MnistNet(784, width, 10)
-    with model:
-        np.testing.assert_allclose(
-            to_numpy(model.forward(images)), to_numpy(naive.forward(images)), atol=1e-6
-        )
-        for ours, theirs in zip(
-            gradients(model, images, targets), gradients(naive, images, targets)
-        ):
-            assert ours.shape == theirs.shape
-            np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=1e-6)
+@every_network
+@settings(max_examples=12)
+@given(
+    width=st.sampled_from([1, 30, 257]),
+    batches=st.lists(st.sampled_from([1, 2, 17, 256]), min_size=2, max_size=3),
+    image_view=st.sampled_from(VIEWS),
+    grad_view=st.sampled_from(VIEWS),
+)
+def test_forward_and_backward_are_the_plain_network_s_whatever_is_written_into_the_buffers(
+    network, width, batches, image_view, grad_view
+):
+    plain, rng = MnistNetNaive(784, width, 10), np.random.default_rng(0)
+    with network(784, width, 10) as model:
+        for n in batches:
+            images, grad = image_view(normal(rng, n, 784)), grad_view(normal(rng, n, 10) / n)
+            found = model.forward(images), *model.backward(grad)
+            expected = plain.forward(images.copy()), *plain.backward(grad.copy())
+            for ours, theirs in zip(found, expected):
+                assert ours.shape == theirs.shape
+                np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=1e-5)
+            for parameter in (*model.parameters, *plain.parameters):
+                parameter += 0.01 * parameter.ndim
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_parameters_are_live_buffers(network, rng):
-    images = xp.asarray(rng.standard_normal((5, 784)).astype(np.float32))
-    with network(784, 30, 10) as model:
-        before = model.forward(images).copy()
-        for i, parameter in enumerate(model.parameters):
-            parameter += 0.01 * (i + 1)
-        fresh = network(784, 30, 10)
-        for name_, parameter in zip(PARAMETERS, model.parameters):
-            getattr(fresh, name_)[...] = parameter
-        after = model.forward(images)
-        assert abs(after - before).max() > 1e-3
-        assert abs(after - fresh.forward(images)).max() < 1e-6
-        fresh.free()
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name_", PARAMETERS)
-def test_a_parameter_cannot_be_bound_to_another_array(network, name_):
+@every_network
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_cannot_be_bound_to_another_array(network, name):
     model = network(784, 30, 10)
-    buffer = getattr(model, name_)
-    with pytest.raises(AttributeError, match=rf"{name_} is a live buffer.*{name_}\[\.\.\.\]"):
-        setattr(model, name_, buffer.copy())
-    exec(f"model.{name_} -= 0.1")  # the published update binds the name to the array it already has
-    assert getattr(model, name_) is buffer
+    buffer = getattr(model, name)
+    with pytest.raises(AttributeError, match=rf"{name} is a live buffer.*{name}\[\.\.\.\]"):
+        setattr(model, name, buffer.copy())
+    exec(f"model.{name} -= 0.1")  # the published update binds the name to the array it already has
+    assert getattr(model, name) is buffer
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_batch_sizes_may_alternate(network, rng):
-    images = xp.asarray(rng.standard_normal((12, 784)).astype(np.float32))
-    with network(784, 30, 10) as model:
-        whole = to_numpy(model.forward(images))
-        for size in (1, 5, 12, 5, 1):
-            np.testing.assert_allclose(
-                to_numpy(model.forward(images[:size])), whole[:size], atol=1e-6
-            )
+@pytest.mark.parametrize(
+    ("networks", "shape", "message"),
+    [
+        (NETWORKS, (0, 30, 10), "at least one unit, got 0-30-10"),
+        (NETWORKS, (784, 30, -1), "at least one unit"),
+        (["inplace", "captured", "tuned", "merged"], (784, 30, 9), "10 outputs, not 9"),
+        (["merged"], (1, 17_153, 10), "at most 17,152 hidden units.*take MnistNetTuned"),
+        (["one-kernel"], (784, 513, 10), "up to 512, not 784-513-10: take MnistNetMerged"),
+        (["one-kernel"], (783, 30, 10), "take MnistNetMerged"),
+        (["one-kernel"], (784, 30, 9), "take MnistNetMerged"),
+    ],
+)
+def test_sizes_that_a_network_is_not_made_for(networks, shape, message):
+    for name in networks:
+        with pytest.raises(ValueError, match=message):
+            NETWORKS[name](*shape)
 
 
-def test_plans_are_kept_per_batch_size_and_freed(rng):
-    images = xp.asarray(rng.standard_normal((12, 784)).astype(np.float32))
-    model = MnistNet(784, 30, 10)
-    assert not model._matmuls
-    model.forward(images)
-    assert len(model._matmuls) == 2
-    plans = dict(model._matmuls)
-    model.backward(model.forward(images))
-    assert len(model._matmuls) == 5
-    assert all(model._matmuls[key] is plan for key, plan in plans.items())
-    model.forward(images[:3])
-    assert len(model._matmuls) == 7
-    probabilities = to_numpy(model.forward(images))
-    model.free()
-    assert not model._matmuls
-    with pytest.raises(Exception, match="free"):
-        plans["hidden", 12].execute()
-    with pytest.raises(RuntimeError, match="call forward first"):
-        model.backward(images[:, :10])
-    assert np.array_equal(to_numpy(model.forward(images)), probabilities)
-    model.free()
+def test_the_widest_networks_that_the_kernels_take_and_another_seed():
+    NETWORKS["merged"](1, 17_152, 10)
+    published, other = (NETWORKS["one-kernel"](784, 512, 10, seed=seed) for seed in (1234, 1))
+    assert (MnistNetNaive(784, 512, 10).bias_output == published.bias_output).all()
+    assert (published.bias_output != other.bias_output).any()
 
 
-def test_the_fused_network_uses_the_published_epilogs(monkeypatch, rng):
-    """Five matmuls, three of them with an epilog: what it says on the page is what is called."""
-    planned = []
+@every_network
+def test_astype_keeps_the_choices_and_shares_nothing(network):
+    tf32 = MatmulComputeType.COMPUTE_32F_FAST_TF32
+    with network(784, 4, 10, compute_type=tf32) as model:
+        model.forward(xp.ones((2, 784), xp.float32))
+        copy = model.astype(np.float64)
+        assert (type(copy.plans), type(copy.launch)) == (type(model.plans), type(model.launch))
+        assert (copy.plans.compute_type, copy.plans.planned, copy.saved) == (tf32, {}, None)
+        assert [p.dtype for p in copy.parameters] == [np.float64] * 4
 
-    class Recording(fused.Matmul):
+
+# Plans.
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What is planned and freed, in order."""
+    events = []
+
+    class Recording(plans.Matmul):
         def plan(self, *, epilog=None, **rest):
-            planned.append(epilog)
+            events.append(epilog)
+            if epilog == "no such plan":
+                raise ValueError(epilog)
             return super().plan(epilog=epilog, **rest)
 
-    monkeypatch.setattr(fused, "Matmul", Recording)
-    images = xp.asarray(rng.standard_normal((4, 784)).astype(np.float32))
-    with MnistNet(784, 30, 10) as model:
-        model.backward(model.forward(images))
-        model.backward(model.forward(images))
-    assert planned == [
-        MatmulEpilog.RELU_AUX_BIAS,
-        MatmulEpilog.BIAS,
-        None,
-        MatmulEpilog.DRELU_BGRAD,
-        None,
-    ]
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_any_memory_layout_of_the_images(network, rng):
-    images = rng.standard_normal((6, 784)).astype(np.float32)
-    grad = rng.standard_normal((6, 10)).astype(np.float32)
-    with network(784, 30, 10) as model:
-        expected = to_numpy(model.forward(xp.asarray(images)))
-        expected_gradients = model.backward(xp.asarray(grad))
-        column_major, gapped = xp.asarray(images, order="F"), xp.zeros((12, 784), xp.float32)[::2]
-        gapped[...] = xp.asarray(images)
-        for x in (column_major, gapped):
-            np.testing.assert_allclose(to_numpy(model.forward(x)), expected, atol=1e-6)
-            for ours, theirs in zip(
-                model.backward(xp.asarray(grad, order="F")), expected_gradients
-            ):
-                np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=1e-5)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_bad_images(network):
-    with network(784, 30, 10) as model:
-        for images, error, match in (
-            (xp.ones((4, 783), xp.float32), ValueError, r"\(n, 784\)"),
-            (xp.ones(784, xp.float32), ValueError, r"\(n, 784\)"),
-            (xp.ones((0, 784), xp.float32), ValueError, "n at least 1"),
-            (xp.ones((4, 784), xp.float64), TypeError, "float32.*float64"),
-            (xp.ones((4, 784), xp.uint8), TypeError, "uint8"),
-            ([[0.0] * 784], TypeError, "list"),
-        ):
-            with pytest.raises(error, match=match):
-                model.forward(images)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_bad_gradients(network):
-    with network(784, 30, 10) as model:
-        grad = xp.ones((4, 10), xp.float32)
-        with pytest.raises(RuntimeError, match="call forward first"):
-            model.backward(grad)
-        model.forward(xp.ones((4, 784), xp.float32))
-        with pytest.raises(ValueError, match=r"\(4, 10\), not \(3, 10\)"):
-            model.backward(grad[:3])
-        with pytest.raises(TypeError, match="float32"):
-            model.backward(grad.astype(xp.float64))
-        model.backward(grad)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("shape", [(0, 30, 10), (784, 0, 10), (784, 30, -1)])
-def test_bad_widths(network, shape):
-    with pytest.raises(ValueError, match="at least one unit"):
-        network(*shape)
-
-
-def test_the_seed_is_a_parameter():
-    published, same, other = (MnistNetNaive(784, 30, 10, seed=s) for s in (1234, 1234, 1))
-    assert MnistNetNaive(784, 30, 10).weights_hidden[0, 0] == published.weights_hidden[0, 0]
-    assert (published.weights_output == same.weights_output).all()
-    assert (published.weights_output != other.weights_output).any()
-
-
-def test_a_failing_plan_is_freed_and_not_kept(monkeypatch):
-    freed = []
-
-    class Refusing(fused.Matmul):
-        def plan(self, **arguments):
-            raise ValueError("no such plan")
+        def reset_operands(self, **operands):
+            events.append({name for name, x in operands.items() if x is not None})
+            super().reset_operands(**operands)
 
         def free(self):
-            freed.append(self)
+            events.append("free")
             super().free()
 
-    monkeypatch.setattr(fused, "Matmul", Refusing)
-    model = MnistNet(784, 30, 10)
+    monkeypatch.setattr(plans, "Matmul", Recording)
+    return events
+
+
+def test_the_published_epilogs_are_planned_once_for_each_batch_size(planned, rng):
+    images = normal(rng, 12, 784)
+    forward = [MatmulEpilog.RELU_AUX_BIAS, MatmulEpilog.BIAS]
+    with MnistNet(784, 30, 10) as model:
+        probabilities = to_numpy(model.forward(images))
+        assert planned == forward
+        for n in (12, 3, 12, 3):
+            model.backward(model.forward(images[:n]))
+        backward = [None, MatmulEpilog.DRELU_BGRAD, None]
+        assert [e for e in planned if not isinstance(e, set)] == [*forward, *backward] * 2
+        held = list(model.plans.planned.values())
+        assert len(held) == 10
+        model.free()
+        assert planned[-10:] == ["free"] * 10
+        assert not model.plans.planned
+        with pytest.raises(RuntimeError, match="call forward first"):
+            model.backward(images[:, :10])
+        for mm in held:
+            with pytest.raises(Exception, match="free"):
+                mm.execute()
+        assert np.array_equal(to_numpy(model.forward(images)), probabilities)
+
+
+def test_a_failing_plan_is_freed_and_not_kept(planned):
+    x, made = xp.ones((4, 4), xp.float32), Plans()
     with pytest.raises(ValueError, match="no such plan"):
-        model.forward(xp.ones((4, 784), xp.float32))
-    assert len(freed) == 1
-    assert not model._matmuls
+        made.run("x", x, x, epilog="no such plan")
+    assert (planned, made.planned) == (["no such plan", "free"], {})
 
 
-@pytest.mark.skipif(name == "gpu", reason="CuPy does not warn")
-def test_central_differences_put_the_parameter_back_and_want_float64():
-    parameter = np.array([1.0, 2.0])
-    slopes = central_differences(lambda: (parameter**2).sum(), parameter, [(0,), (1,)])
-    np.testing.assert_allclose(slopes, [2, 4], rtol=1e-8)
-    assert parameter.tolist() == [1, 2]
-    with pytest.raises(TypeError, match="float64"):
-        central_differences(lambda: 0.0, np.ones(2, np.float32), [(0,)])
+def test_checked_plans_reset_only_what_lies_elsewhere_and_unchecked_ones_do_not_look(planned, rng):
+    a, b, bias = normal(rng, 8, 8), normal(rng, 8, 6), normal(rng, 8)
+    c, d, other = a.copy(), b.copy(), bias.copy()
+    checked, unchecked = Plans(), UncheckedPlans()
+    runs = [(a, b, bias), (a, b, bias), (c, b, bias), (c, d, other), (a, d, bias)]
+    for x, y, z, alpha in [*((*operands, None) for operands in runs), (a, d, bias, 3.0)]:
+        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": z}, "alpha": alpha}
+        expected = to_numpy((alpha or 1) * x @ y + z[:, None])
+        for made in (checked, unchecked):
+            np.testing.assert_allclose(to_numpy(made.run("x", x, y, **plan)), expected, atol=1e-5)
+    assert planned[2:] == [{"a"}, {"b", "epilog_inputs"}, {"a", "epilog_inputs"}, {"alpha"}]
+    for wrong in (a.astype(xp.float64), xp.asfortranarray(a), a.T):
+        unchecked.run("x", wrong, d, inputs={"bias": bias})  # as if it were a
+        with pytest.raises(ValueError, match=r"dtype|data type|stride|layout"):
+            checked.run("x", wrong, d, inputs={"bias": bias})
+    checked.free()
+    unchecked.free()
