@@ -2,6 +2,8 @@
 
 import functools
 import gc
+from types import SimpleNamespace
+from unittest.mock import create_autospec, patch
 
 import numpy as np
 import pytest
@@ -277,3 +279,27 @@ def test_a_branch_outside_of_a_capture_is_a_plain_block_and_an_error_leaves_the_
     with Branch() as after:
         pass
     assert after.main == before.main
+
+
+@cpu_only
+def test_on_a_gpu_a_capture_calls_only_what_cupy_has():
+    """CuPy's own classes say which calls exist; what they do, only a GPU can show."""
+    cuda = pytest.importorskip("cupy").cuda
+    stream = create_autospec(cuda.Stream, instance=True)
+    stream.__enter__.return_value = stream
+    fakes = {name: create_autospec(getattr(cuda, name)) for name in ("MemoryPool", "Stream")}
+    fakes |= {"using_allocator": cuda.using_allocator, "get_current_stream": lambda: stream}
+    xp = SimpleNamespace(cuda=SimpleNamespace(**fakes, runtime=cuda.runtime))
+    with (
+        patch.object(graphs, "xp", xp),
+        patch.object(graphs, "stream_for", lambda name: stream),
+        patch.multiple(backend, name="gpu", synchronize=lambda: None),
+    ):
+        calls = []
+        CapturedWork(lambda: calls.append(1)).replay()
+        with Branch() as side:
+            pass
+        side.join()
+    assert len(calls) == 3
+    stream.begin_capture.assert_called_once_with()
+    stream.end_capture.assert_called_once_with()

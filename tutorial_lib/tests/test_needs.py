@@ -177,6 +177,7 @@ def test_chapter_9_runs_on_a_gpu_that_cannot_run_its_kernel(able, monkeypatch, c
     gpu = device(90 if able else 89)
     monkeypatch.setattr(needs, "this_device", lambda: gpu)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    monkeypatch.chdir(ROOT / "notebooks")
     notebook = json.loads((ROOT / "notebooks" / "09_one_kernel.ipynb").read_text())
     scope, said = {}, []
     for cell in notebook["cells"]:

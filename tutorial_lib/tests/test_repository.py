@@ -12,7 +12,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
 # What may be had from the CUDA libraries: names that the CUDA 12 and the CUDA 13 stack share.
-STACK = {"cuda.bindings.driver", "cupy", "cupy.random", "nvmath", "nvmath.bindings.cublasLt"} | {
+STACK = {"cuda.bindings.driver", "cupy", "cupy.random", "cupyx.profiler.benchmark"}
+STACK |= {"nvmath", "nvmath.bindings.cublasLt"} | {
     f"nvmath.linalg.advanced.{name}"
     for name in ("Matmul", "MatmulComputeType", "MatmulEpilog", "MatmulOptions", "matmul")
 }
@@ -29,6 +30,17 @@ def test_only_these_names_come_from_the_cuda_stack():
     assert {
         name for name in used if name.split(".")[0] in ("cupy", "cupyx", "nvmath", "cuda")
     } == STACK
+
+
+def test_what_the_package_takes_from_xp_is_there_in_cupy():
+    """A misspelled name behind `if backend.name == "gpu"` would only show on a GPU."""
+    cupy = pytest.importorskip("cupy")
+    for path in lines_of("tutorial_lib", suffixes={".py"}):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("xp."):
+                found = cupy
+                for name in re.match(r"xp((?:\.\w+)+)", ast.unparse(node))[1][1:].split("."):
+                    found = getattr(found, name)  # AttributeError: CuPy has no such thing
 
 
 def code_cells(path):
@@ -63,7 +75,8 @@ def test_few_cells_are_exempt_from_comparison(path):
 @EACH
 def test_every_figure_has_alternative_text(path):
     for cell in code_cells(path):
-        if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+        shown = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+        if shown & {"image/png", "image/svg+xml"}:
             alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt.split()) >= 4, f"cell {cell['execution_count']}: what does it show?"
 
