@@ -13,18 +13,24 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import Array, xp
+from tutorial_lib.kernels import in_numpy
 from tutorial_lib.kernels.launches import INPUTS, OUTPUTS
 
 if backend.name == "gpu":
-    from tutorial_lib.kernels import cuda as implementation
+    from tutorial_lib.kernels import cuda
 else:
-    from tutorial_lib.kernels import in_numpy as implementation
     from tutorial_lib.reference import graphs
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
-# Of each array that a kernel takes, by its name; the same letter, the same size.
-SHAPES: dict[str, tuple[int | str, ...]] = {
+OUTPUT = "weights_output", "bias_output"
+ARRAYS = {  # that a kernel takes, in this order, one by one or in a tuple
+    "loss_and_gradient": ("logits", "labels", "gradient", "loss"),
+    "output_layer": ("before_relu", *OUTPUT, "labels"),
+    "update_small": ("sums[0]", "sums[1]", "weights_output", "bias_hidden", "bias_output", "loss"),
+    "train_epoch": ("images", "labels", "weights_hidden", "bias_hidden", *OUTPUT),
+}
+SHAPES: dict[str, tuple[int | str, ...]] = {  # of an array; the same letter, the same size
     "images": ("n", INPUTS),
     "labels": ("n",),
     "logits": ("n", OUTPUTS),
@@ -40,47 +46,36 @@ SHAPES: dict[str, tuple[int | str, ...]] = {
 }
 
 
-def _checked(name: str, *arrays: str) -> Callable[..., Any]:
-    """The kernel of that name, which takes those arrays first, one by one or in a tuple."""
-    kernel = getattr(implementation, name)
+def _checked(twin: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel of that twin's name, or else the twin, which checks its arrays first."""
+    name = twin.__name__
 
-    @functools.wraps(kernel)
+    @functools.wraps(twin)
     def checked(*arguments: Any) -> Any:
         sizes: dict[int | str, int] = {}
         given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
-        for array, x in zip(arrays, itertools.chain.from_iterable(given)):
+        for array, x in zip(ARRAYS[name], itertools.chain.from_iterable(given)):
             _check(array, x, sizes)
-        return kernel(*arguments) if backend.name == "gpu" else graphs.launch(kernel, *arguments)
+        if backend.name == "gpu":
+            return getattr(cuda, name)(*arguments)
+        return graphs.launch(twin, *arguments)
 
     return checked
 
 
 def _check(name: str, x: Array, sizes: dict[int | str, int]) -> None:
-    shape, dtype = SHAPES[name], xp.int64 if name == "labels" else xp.float32
+    shape, dtype = SHAPES[name], xp.dtype("int64" if name == "labels" else "float32")
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = getattr(x, "dtype", type(x).__name__)
-        raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype.__name__}, not {got}")
+        raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype}, not {got}")
     sizes.update((n, size) for n, size in zip(shape, x.shape) if n not in sizes)
     expected = tuple(n if isinstance(n, int) else sizes.get(n, n) for n in shape)
-    if x.shape != expected:
-        raise ValueError(f"{name} must have shape {expected}, it has {x.shape}")
-    if not x.flags.c_contiguous:
-        raise ValueError(
-            f"{name} must be row-major without gaps, its strides are {x.strides} bytes: "
-            f"pass xp.ascontiguousarray({name})"
-        )
+    if x.shape != expected or not x.flags.c_contiguous:
+        got = f"its shape is {x.shape}, its strides are {x.strides} bytes"
+        raise ValueError(f"{name} must have shape {expected}, row-major without gaps; {got}")
 
 
-SMALL = "weights_output", "bias_hidden", "bias_output", "loss"
-loss_and_gradient = _checked("loss_and_gradient", "logits", "labels", "gradient", "loss")
-output_layer = _checked("output_layer", "before_relu", "weights_output", "bias_output", "labels")
-update_small = _checked("update_small", "sums[0]", "sums[1]", *SMALL)
-train_epoch = _checked(
-    "train_epoch",
-    "images",
-    "labels",
-    "weights_hidden",
-    "bias_hidden",
-    "weights_output",
-    "bias_output",
-)
+loss_and_gradient = _checked(in_numpy.loss_and_gradient)
+output_layer = _checked(in_numpy.output_layer)
+update_small = _checked(in_numpy.update_small)
+train_epoch = _checked(in_numpy.train_epoch)

@@ -3,7 +3,6 @@
 The small kernels run on every GPU that CUDA supports, and are not spoken of here.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +57,7 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
     """What keeps the kernel from running with that many hidden units, and the remedy.
 
     In one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes.
-    `kernel` is one of `KERNELS`, `device` by default the current GPU.
+    `device` is by default the current GPU.
     """
     device = device or this_device()
     if device is None:
@@ -69,8 +68,6 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
         need, found = capability, "is of {}.{}".format(*device.capability)
     elif device.shared < launch.shared:
         need, found = memory, f"has {device.shared // 1024} KB"
-        width = bisect_right(range(1, hidden), device.shared, key=lambda h: launch_of(h).shared)
-        found += f", enough for {width:,} hidden units" if width else ""
     elif (count := device.clusters(launch)) < launch.at_once:
         need, found = clusters, f"runs {count}"
     else:

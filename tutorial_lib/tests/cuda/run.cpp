@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "emulator.hpp"
-#include "../../kernels/common.cuh"
 #include SOURCE
 
 template <class... Types, size_t... I>
