@@ -31,10 +31,7 @@ enum class Phase {
     weight_gradient, update_weights
 };
 
-struct Clock {
-    long long* cycles;  // by phase
-    long long last;
-};
+struct Clock { long long *cycles, last; };
 
 // Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
 INLINE void mark(Clock& clock, Phase phase) {
