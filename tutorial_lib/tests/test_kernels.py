@@ -15,7 +15,7 @@ from tutorial_lib.backend import to_numpy
 from tutorial_lib.kernels import cuda, in_numpy, launches
 from tutorial_lib.networks.one_kernel import MAX_HIDDEN
 
-CUDA = Path(__file__).parent / "cuda"
+EMULATOR = Path(__file__).parent / "cuda" / "emulator.cpp"
 PTX = cuda.FOLDER / "ptx.cuh"  # for which the emulator has functions of its own
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 
@@ -44,7 +44,7 @@ def compiled(tmp_path_factory):
             source = target.with_suffix(".cu")
             source.write_text(cuda.source(launch.kernel).replace(PTX.read_text(), ""))
             command += ["-pthread", f'-DSOURCE="{source}"', f"-DKERNEL={launch.kernel}"]
-            subprocess.run([*command, CUDA / "run.cpp", "-o", target], check=True, timeout=120)
+            subprocess.run([*command, EMULATOR, "-o", target], check=True, timeout=120)
             libraries[key] = ctypes.CDLL(str(target))
         return libraries[key]
 

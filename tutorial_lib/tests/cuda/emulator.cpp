@@ -1,5 +1,6 @@
-// Enough of CUDA for this book's kernels to run on a CPU: a block is an operating-system thread, its
-// CUDA threads are fibers that take turns in random order, and change only where they wait.
+// Enough of CUDA to run one of this book's kernels, KERNEL in the file SOURCE, on a CPU: a block is a
+// thread of the operating system, its CUDA threads are fibers that take turns in random order, and
+// change only where they wait.
 //
 // What it finds: wrong indices, reads of memory that nobody wrote (it is filled with NaN), missing
 // barriers (the order is random, and a copy runs at once or as late as it may), a block that reads
@@ -17,6 +18,7 @@
 #include <limits>
 #include <random>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #define __global__
@@ -30,20 +32,14 @@ using std::min;
 
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
+struct Copy { float* to; const float* from; int count; };
 
 const int SHARED_FLOATS = 58 * 1024;  // 232 KB
 thread_local float4 memory[SHARED_FLOATS / 4];
 thread_local Index threadIdx, blockIdx, blockDim;
 
-struct Copy { float* to; const float* from; int count; };
-
-struct Barrier {
-    std::atomic<int> arrived{0}, generation{0};
-};
-
-struct Warp : Barrier {
-    float slots[32];
-};
+struct Barrier { std::atomic<int> arrived{0}, generation{0}; };
+struct Warp : Barrier { float slots[32]; };
 
 struct Cluster : Barrier {
     int blocks;
@@ -196,10 +192,18 @@ static void run_block(
     for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
 }
 
-// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time.
-static void launch(
-    int clusters, int blocks, int threads, int at_once, int shared, int seed,
-    const std::function<void()>& kernel) {
+#include SOURCE
+
+template <class... Types>
+std::function<void()> call(void (*kernel)(Types...), void** arguments) {
+    const std::tuple<Types...> values{*(Types*)*arguments++...};
+    return [=] { std::apply(kernel, values); };
+}
+
+// Takes pointers to the kernel's arguments, as CUDA does; `at_once` clusters of `blocks` at a time.
+extern "C" void run(
+    int clusters, int blocks, int threads, int at_once, int shared, int seed, void** arguments) {
+    const std::function<void()> kernel = call(KERNEL, arguments);
     for (int first = 0; first < clusters; first += at_once) {
         const int count = min(at_once, clusters - first);
         std::vector<Cluster> wave(count);
@@ -208,9 +212,9 @@ static void launch(
             wave[c].blocks = blocks;
             wave[c].bases.resize(blocks);
             for (int r = 0; r < blocks; r++)
-                running.emplace_back(
-                    run_block, std::ref(wave[c]), (first + c) * blocks + r, r, threads, shared, seed,
-                    std::cref(kernel));
+                running.emplace_back([=, &wave, &kernel] {
+                    run_block(wave[c], (first + c) * blocks + r, r, threads, shared, seed, kernel);
+                });
         }
         for (std::thread& one : running) one.join();
     }
