@@ -28,15 +28,10 @@ def source(kernel: str) -> str:
 
 @functools.cache
 def compiled(launch: Launch) -> Any:
-    """The kernel, compiled with the constants of that launch."""
+    """The kernel with the constants of that launch, allowed its memory and its clusters."""
     constants = (f"-D{name}={value}" for name, value in launch.constants.items())
     module = xp.RawModule(code=source(launch.kernel), options=("--std=c++17", *constants))
-    return module.get_function(launch.kernel)
-
-
-def prepared(launch: Launch) -> Any:
-    """The compiled kernel, allowed the memory and the clusters of that launch."""
-    kernel = compiled(launch)
+    kernel = module.get_function(launch.kernel)
     if launch.shared:
         kernel.max_dynamic_shared_size_bytes = launch.shared
     if launch.cluster > 8:  # more than every GPU with clusters allows
@@ -47,7 +42,7 @@ def prepared(launch: Launch) -> Any:
 
 def run(launch: Launch, *arguments: Any) -> None:
     """Launch the kernel with its arguments: arrays and NumPy scalars."""
-    kernel, size = prepared(launch), ((launch.blocks,), (launch.threads,))
+    kernel, size = compiled(launch), ((launch.blocks,), (launch.threads,))
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
     kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
 
@@ -63,10 +58,9 @@ def output_layer(before_relu: Array, *others: Array) -> tuple[Array, tuple[Array
     launch = launches.output_layer(hidden, n)
     grad_hidden = xp.empty_like(before_relu)
     shapes = (launch.clusters, OUTPUTS + 1, hidden), (launch.clusters, OUTPUTS + 1)
-    sums, small_sums = (xp.empty(shape, xp.float32) for shape in shapes)
-    results = grad_hidden, sums, small_sums
-    run(launch, before_relu, *others, *results, np.int32(n), np.int32(hidden))
-    return grad_hidden, (sums, small_sums)
+    sums, small = (xp.empty(shape, xp.float32) for shape in shapes)
+    run(launch, before_relu, *others, grad_hidden, sums, small, np.int32(n), np.int32(hidden))
+    return grad_hidden, (sums, small)
 
 
 def update_small(sums: tuple[Array, Array], *others: Any) -> None:
@@ -115,7 +109,7 @@ def clusters_at_once(launch: Launch) -> int:
     config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
     config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
     config.sharedMemBytes = launch.shared
-    function = driver.CUfunction(prepared(launch).ptr)
+    function = driver.CUfunction(compiled(launch).ptr)
     error, count = driver.cuOccupancyMaxActiveClusters(function, config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0

@@ -1,7 +1,6 @@
 """How the kernels are launched: grids, memory and clusters, and so what they need of a GPU.
 
-Only numbers, and each of them only here: `tutorial_lib.kernels.cuda` compiles and launches the
-kernels with them, `tutorial_lib.kernels.needs` compares them with a GPU.
+Only numbers, and each of them only here: `cuda` launches with them, `needs` compares with a GPU.
 """
 
 from dataclasses import dataclass
