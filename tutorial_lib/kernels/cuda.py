@@ -42,7 +42,7 @@ def compiled(launch: Launch) -> Any:
 
 def run(launch: Launch, *arguments: Any) -> None:
     """Launch the kernel with its arguments: arrays and NumPy scalars."""
-    kernel, size = compiled(launch), ((launch.blocks,), (launch.threads,))
+    kernel, size = compiled(launch), ((launch.clusters * launch.cluster,), (launch.threads,))
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
     kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
 
@@ -106,8 +106,8 @@ def clusters_at_once(launch: Launch) -> int:
     from cuda.bindings import driver  # comes with nvmath-python; CuPy does not ask this
 
     config = driver.CUlaunchConfig()
-    config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
-    config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
+    config.gridDimX, config.blockDimX = launch.clusters * launch.cluster, launch.threads
+    config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
     config.sharedMemBytes = launch.shared
     function = driver.CUfunction(compiled(launch).ptr)
     error, count = driver.cuOccupancyMaxActiveClusters(function, config)

@@ -23,11 +23,6 @@ class Launch:
     sizes: tuple[tuple[str, int], ...] = ()  # further constants of the kernel
 
     @property
-    def blocks(self) -> int:
-        """Blocks in all."""
-        return self.clusters * self.cluster
-
-    @property
     def at_once(self) -> int:
         """How many clusters must run at the same time."""
         return self.clusters if self.cooperative else 1
