@@ -36,20 +36,15 @@ def show(*objects: type | FunctionType) -> Source:
     return Source("\n\n".join(codes))
 
 
-def show_kernel(file: str, name: str = "") -> Source:
-    """The CUDA source ``kernels/{file}.cu`` (or .cuh), or its function or struct of that name.
+def show_kernel(file: str, name: str) -> Source:
+    """A function or struct of the CUDA kernel in ``kernels/{file}.cu``, or in .cuh, by its name.
 
-    The comment above a function belongs to it. A name that begins with ``//`` is that of a comment
-    that stands alone, by its first words. FileNotFoundError or ValueError where there is no such.
+    The comment above it belongs to it. A name that begins with ``//`` is that of a comment that
+    stands alone, by its first words. ValueError where there is no such.
     """
-    files = {path.stem: path for path in sorted(KERNELS.glob("*.cu*"))}
-    if file not in files:
-        raise FileNotFoundError(f"no kernel source {file!r}; there are: {list(files)}")
-    code = files[file].read_text(encoding="utf-8").rstrip()
-    if not name:
-        return Source(code, "cuda")
     definition = re.compile(rf"^(?!//|\s).*\b{re.escape(name)}\b\s*[({{]", re.MULTILINE)
-    for part in re.split(r"\n\n(?=\S)", code):
-        if part.startswith(name) or definition.search(part):
-            return Source(part, "cuda")
-    raise ValueError(f"{file} has no function or struct {name!r}")
+    for path in sorted(KERNELS.glob(f"{file}*.cu*")):  # a kernel may have files of its own
+        for part in re.split(r"\n\n(?=\S)", path.read_text(encoding="utf-8").rstrip()):
+            if part.startswith(name) or definition.search(part):
+                return Source(part, "cuda")
+    raise ValueError(f"no kernel source {file!r} has a function or struct {name!r}")

@@ -13,74 +13,52 @@ from typing import Any
 
 from tutorial_lib import backend
 from tutorial_lib.backend import Array, xp
-from tutorial_lib.kernels.launches import INPUTS, OUTPUTS
+from tutorial_lib.kernels import in_numpy
 
 if backend.name == "gpu":
-    from tutorial_lib.kernels import cuda as implementation
+    from tutorial_lib.kernels import cuda
 else:
-    from tutorial_lib.kernels import in_numpy as implementation
     from tutorial_lib.reference import streams
 
 __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
-# Of each array that a kernel takes, by its name; the same letter, the same size.
-SHAPES: dict[str, tuple[int | str, ...]] = {
-    "images": ("n", INPUTS),
-    "labels": ("n",),
-    "logits": ("n", OUTPUTS),
-    "gradient": ("n", OUTPUTS),
-    "loss": (1,),
-    "before_relu": ("n", "H"),
-    "weights_hidden": ("H", INPUTS),
-    "bias_hidden": ("H",),
-    "weights_output": (OUTPUTS, "H"),
-    "bias_output": (OUTPUTS,),
-    "sums[0]": ("groups", OUTPUTS + 1, "H"),
-    "sums[1]": ("groups", OUTPUTS + 1),
-}
 
+def _checked(name: str, takes: str) -> Callable[..., Any]:
+    """The kernel of that name, or else its twin, which checks its arrays first.
 
-def _checked(name: str, *arrays: str) -> Callable[..., Any]:
-    """The kernel of that name, which takes those arrays first, one by one or in a tuple."""
-    kernel = getattr(implementation, name)
+    `takes` names them and their shapes, in order; the same letter is the same size.
+    """
+    twin, arrays = getattr(in_numpy, name), [array.split() for array in takes.split(", ")]
 
-    @functools.wraps(kernel)
+    @functools.wraps(twin)
     def checked(*arguments: Any) -> Any:
-        sizes: dict[int | str, int] = {}
+        sizes = {"1": 1, "10": 10, "11": 11, "784": 784}
         given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
-        for array, x in zip(arrays, itertools.chain.from_iterable(given)):
-            _check(array, x, sizes)
-        return kernel(*arguments) if backend.name == "gpu" else streams.launch(kernel, *arguments)
+        for (array, *shape), x in zip(arrays, itertools.chain.from_iterable(given)):
+            _check(array, x, shape, sizes)
+        if backend.name == "gpu":
+            return getattr(cuda, name)(*arguments)
+        return streams.launch(twin, *arguments)
 
     return checked
 
 
-def _check(name: str, x: Array, sizes: dict[int | str, int]) -> None:
-    shape, dtype = SHAPES[name], xp.int64 if name == "labels" else xp.float32
+def _check(name: str, x: Array, shape: list[str], sizes: dict[str, int]) -> None:
+    dtype = xp.dtype("int64" if name == "labels" else "float32")
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = getattr(x, "dtype", type(x).__name__)
-        raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype.__name__}, not {got}")
+        raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {dtype}, not {got}")
     sizes.update((n, size) for n, size in zip(shape, x.shape) if n not in sizes)
-    expected = tuple(n if isinstance(n, int) else sizes.get(n, n) for n in shape)
-    if x.shape != expected:
-        raise ValueError(f"{name} must have shape {expected}, it has {x.shape}")
-    if not x.flags.c_contiguous:
-        raise ValueError(
-            f"{name} must be row-major without gaps, its strides are {x.strides} bytes: "
-            f"pass xp.ascontiguousarray({name})"
-        )
+    expected = tuple(sizes.get(n, n) for n in shape)
+    if x.shape != expected or not x.flags.c_contiguous:
+        got = f"its shape is {x.shape}, its strides are {x.strides} bytes"
+        raise ValueError(f"{name} must have shape {expected}, row-major without gaps; {got}")
 
 
-SMALL = "weights_output", "bias_hidden", "bias_output", "loss"
-loss_and_gradient = _checked("loss_and_gradient", "logits", "labels", "gradient", "loss")
-output_layer = _checked("output_layer", "before_relu", "weights_output", "bias_output", "labels")
-update_small = _checked("update_small", "sums[0]", "sums[1]", *SMALL)
-train_epoch = _checked(
-    "train_epoch",
-    "images",
-    "labels",
-    "weights_hidden",
-    "bias_hidden",
-    "weights_output",
-    "bias_output",
-)
+OUTPUT = "weights_output 10 H, bias_output 10"
+HIDDEN = "weights_hidden H 784, bias_hidden H"
+SMALL = "weights_output 10 H, bias_hidden H, bias_output 10, loss 1"
+loss_and_gradient = _checked("loss_and_gradient", "logits n 10, labels n, gradient n 10, loss 1")
+output_layer = _checked("output_layer", f"before_relu n H, {OUTPUT}, labels n")
+update_small = _checked("update_small", f"sums[0] groups 11 H, sums[1] groups 11, {SMALL}")
+train_epoch = _checked("train_epoch", f"images n 784, labels n, {HIDDEN}, {OUTPUT}")

@@ -3,10 +3,7 @@
 #define UNROLL _Pragma("unroll")
 #define INLINE __device__ __forceinline__
 
-struct Outcome {
-    float gradient;  // with respect to the logit
-    float loss;
-};
+struct Outcome { float gradient, loss; };  // the gradient with respect to the logit
 
 // The label where it is one of the digits, otherwise -1.
 __device__ int digit(long long label) { return label >= 0 && label < OUTPUTS ? (int)label : -1; }

@@ -1,6 +1,6 @@
 """Compiles and launches the CUDA kernels beside this file, each by its numbers in `launches`.
 
-Shapes and meanings are those of `tutorial_lib.kernels.in_numpy`, which computes the same.
+Arguments and results are those of `tutorial_lib.kernels.in_numpy`, which computes the same.
 """
 
 import functools
@@ -21,21 +21,17 @@ NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
 
 def source(kernel: str) -> str:
     """The whole of what is compiled for the kernel of that name."""
-    files = "ptx.cuh", "common.cuh", f"{kernel}.cu"
-    return "".join((FOLDER / file).read_text(encoding="utf-8") for file in files)
+    parts = sorted(FOLDER.glob(f"{kernel}_*.cuh"))
+    files = FOLDER / "ptx.cuh", FOLDER / "common.cuh", *parts, FOLDER / f"{kernel}.cu"
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 @functools.cache
 def compiled(launch: Launch) -> Any:
-    """The kernel, compiled with the constants of that launch."""
+    """The kernel with the constants of that launch, allowed its memory and its clusters."""
     constants = (f"-D{name}={value}" for name, value in launch.constants.items())
     module = xp.RawModule(code=source(launch.kernel), options=("--std=c++17", *constants))
-    return module.get_function(launch.kernel)
-
-
-def prepared(launch: Launch) -> Any:
-    """The compiled kernel, allowed the memory and the clusters of that launch."""
-    kernel = compiled(launch)
+    kernel = module.get_function(launch.kernel)
     if launch.shared:
         kernel.max_dynamic_shared_size_bytes = launch.shared
     if launch.cluster > 8:  # more than every GPU with clusters allows
@@ -46,44 +42,33 @@ def prepared(launch: Launch) -> Any:
 
 def run(launch: Launch, *arguments: Any) -> None:
     """Launch the kernel with its arguments: arrays and NumPy scalars."""
-    kernel, size = prepared(launch), ((launch.blocks,), (launch.threads,))
+    kernel, size = compiled(launch), ((launch.clusters * launch.cluster,), (launch.threads,))
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
     kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
 
 
-def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
-    """One launch for loss (1,) and gradient (n, 10) of logits (n, 10)."""
-    n = np.int32(len(logits))
-    run(launches.LOSS_AND_GRADIENT, logits, labels, gradient, loss, n)
+def loss_and_gradient(logits: Array, *others: Array) -> None:
+    """One launch of one block."""
+    run(launches.LOSS_AND_GRADIENT, logits, *others, np.int32(len(logits)))
 
 
-def output_layer(
-    before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    """One launch for all that a step does at the output layer but the update; in clusters."""
+def output_layer(before_relu: Array, *others: Array) -> tuple[Array, tuple[Array, Array]]:
+    """One launch of a cluster for each 16 images, which are a group of the sums."""
     n, hidden = before_relu.shape
     launch = launches.output_layer(hidden, n)
     grad_hidden = xp.empty_like(before_relu)
-    sums = xp.empty((launch.clusters, OUTPUTS + 1, hidden), xp.float32)
-    small_sums = xp.empty((launch.clusters, OUTPUTS + 1), xp.float32)
-    arrays = before_relu, weights_output, bias_output, labels, grad_hidden, sums, small_sums
-    run(launch, *arrays, np.int32(n), np.int32(hidden))
-    return grad_hidden, (sums, small_sums)
+    shapes = (launch.clusters, OUTPUTS + 1, hidden), (launch.clusters, OUTPUTS + 1)
+    sums, small = (xp.empty(shape, xp.float32) for shape in shapes)
+    run(launch, before_relu, *others, grad_hidden, sums, small, np.int32(n), np.int32(hidden))
+    return grad_hidden, (sums, small)
 
 
-def update_small(
-    sums: tuple[Array, Array],
-    weights_output: Array,
-    bias_hidden: Array,
-    bias_output: Array,
-    loss: Array,
-    learning_rate: float,
-) -> None:
-    """One launch for weights_output (10, H), bias_hidden (H,), bias_output (10,), loss (1,)."""
-    arrays = *sums, weights_output, bias_hidden, bias_output, loss
-    clusters, hidden = np.int32(len(sums[0])), np.int32(len(bias_hidden))
-    launch = launches.update_small(len(bias_hidden))
-    run(launch, *arrays, clusters, hidden, np.float32(learning_rate))
+def update_small(sums: tuple[Array, Array], *others: Any) -> None:
+    """One launch of a thread for each parameter."""
+    *arrays, learning_rate = others
+    groups, _, hidden = sums[0].shape
+    numbers = np.int32(groups), np.int32(hidden), np.float32(learning_rate)
+    run(launches.update_small(hidden), *sums, *arrays, *numbers)
 
 
 def train_epoch(
@@ -121,13 +106,12 @@ def clusters_at_once(launch: Launch) -> int:
     from cuda.bindings import driver  # comes with nvmath-python; CuPy does not ask this
 
     config = driver.CUlaunchConfig()
-    config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
-    config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
+    config.gridDimX, config.blockDimX = launch.clusters * launch.cluster, launch.threads
+    config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
     config.sharedMemBytes = launch.shared
-    function = driver.CUfunction(prepared(launch).ptr)
+    function = driver.CUfunction(compiled(launch).ptr)
     error, count = driver.cuOccupancyMaxActiveClusters(function, config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0
-    if error != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"the driver does not say how many clusters run at once: {error.name}")
+    xp.cuda.driver.check_status(int(error))  # raises CUDADriverError
     return count

@@ -1,7 +1,6 @@
 """How the kernels are launched: grids, memory and clusters, and so what they need of a GPU.
 
-Only numbers, and each of them only here: `tutorial_lib.kernels.cuda` compiles and launches the
-kernels with them, `tutorial_lib.kernels.needs` compares them with a GPU.
+Only numbers, and each of them only here: `cuda` launches with them, `needs` compares with a GPU.
 """
 
 from dataclasses import dataclass
@@ -22,11 +21,6 @@ class Launch:
     shared: int = 0  # bytes of shared memory that a block gets at its launch
     cooperative: bool = False  # whether the clusters wait for one another, so that all must run
     sizes: tuple[tuple[str, int], ...] = ()  # further constants of the kernel
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in all."""
-        return self.clusters * self.cluster
 
     @property
     def at_once(self) -> int:

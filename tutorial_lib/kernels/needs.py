@@ -1,9 +1,5 @@
-"""Whether a GPU can run the large kernels: what they need, compared with what the GPU says it has.
+"""Whether a GPU can run the two large kernels; the small ones run wherever CUDA does."""
 
-The small kernels run on every GPU that CUDA supports, and are not spoken of here.
-"""
-
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,10 +37,7 @@ def this_device() -> Device | None:
 
 
 def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
-    """What a GPU must have for the kernel with that many hidden units, in words to follow "GPU".
-
-    First its compute capability, then its memory, then its clusters.
-    """
+    """What a GPU must have for that many hidden units: compute capability, memory, clusters."""
     launch = KERNELS[kernel][0](hidden)
     clusters = f"{launch.at_once} cluster{'s' * (launch.at_once > 1)}"
     return (
@@ -55,10 +48,9 @@ def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
 
 
 def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
-    """What keeps the kernel from running with that many hidden units, and the remedy.
+    """What keeps the kernel from running on the device, by default the current GPU; the remedy.
 
     In one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes.
-    `kernel` is one of `KERNELS`, `device` by default the current GPU.
     """
     device = device or this_device()
     if device is None:
@@ -69,8 +61,6 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
         need, found = capability, "is of {}.{}".format(*device.capability)
     elif device.shared < launch.shared:
         need, found = memory, f"has {device.shared // 1024} KB"
-        width = bisect_right(range(1, hidden), device.shared, key=lambda h: launch_of(h).shared)
-        found += f", enough for {width:,} hidden units" if width else ""
     elif (count := device.clusters(launch)) < launch.at_once:
         need, found = clusters, f"runs {count}"
     else:

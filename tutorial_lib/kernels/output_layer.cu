@@ -97,9 +97,7 @@ INLINE void through_relu(
         UNROLL for (int o = 0; o < OUTPUTS; o++) w[o] = s.wo[o][h];
         #pragma unroll 4
         for (int n = 0; n < IMAGES; n++) {
-            const float4* row = (const float4*)s.grad[n];
-            const float4 a = row[0], b = row[1], c = row[2];
-            const float grad[OUTPUTS] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y};
+            const float* grad = s.grad[n];
             const float z = s.z[n][h], y = relu(z);
             float grad_z = 0;
             UNROLL for (int o = 0; o < OUTPUTS; o++) {

@@ -60,9 +60,7 @@ __device__ void copy4_async(float* to, const float* from) {
 // Waits for the copies that this thread has begun; for those of others, add a barrier.
 __device__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-// --- Global memory.
-
-// Brings what is there into the L2 cache, some time soon.
+// Brings what is there, in global memory, into the L2 cache, some time soon.
 __device__ void prefetch(const float* from) {
     asm volatile("prefetch.global.L2 [%0];" :: "l"(from));
 }

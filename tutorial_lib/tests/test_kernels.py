@@ -1,6 +1,7 @@
 """The kernels: their NumPy twins, and the CUDA sources, run on the CPU by an emulator."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,8 @@ from tutorial_lib.backend import to_numpy
 from tutorial_lib.kernels import cuda, in_numpy, launches
 from tutorial_lib.networks.one_kernel import MAX_HIDDEN
 
-CUDA = Path(__file__).parent / "cuda"
+EMULATOR = Path(__file__).parent / "cuda" / "emulator.cpp"
+PTX = cuda.FOLDER / "ptx.cuh"  # for which the emulator has functions of its own
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 
 
@@ -39,9 +41,10 @@ def compiled(tmp_path_factory):
             # A misaligned or outlying access ends the process, as it would on a GPU.
             command += ["-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
             command += [f"-D{name}={value}" for name, value in launch.constants.items()]
-            file = cuda.FOLDER / f"{launch.kernel}.cu"
-            command += ["-pthread", f'-DSOURCE="{file}"', f"-DKERNEL={launch.kernel}"]
-            subprocess.run([*command, CUDA / "run.cpp", "-o", target], check=True, timeout=120)
+            source = target.with_suffix(".cu")
+            source.write_text(cuda.source(launch.kernel).replace(PTX.read_text(), ""))
+            command += ["-pthread", f'-DSOURCE="{source}"', f"-DKERNEL={launch.kernel}"]
+            subprocess.run([*command, EMULATOR, "-o", target], check=True, timeout=120)
             libraries[key] = ctypes.CDLL(str(target))
         return libraries[key]
 
@@ -100,9 +103,6 @@ def unknown(bias_output, labels):
     labels[1:2] = -1
 
 
-CASES = pytest.mark.parametrize("case", [ordinary, certain, unknown])
-
-
 @pytest.mark.parametrize("case", [certain, unknown])
 def test_the_twin_s_loss_is_the_published_one_of_the_known_labels(case):
     _, _, bias, labels = layer(100, 1)
@@ -125,61 +125,50 @@ def test_a_twin_passes_the_gradient_where_the_hidden_unit_is_exactly_zero():
     assert (grad_hidden != 0).all(axis=0).tolist() == [False, True, True, True, False, True]
 
 
-def assert_alike(compute, atol):
-    """compute(module) gives the same arrays, the first of them losses, by kernels and by twins."""
-    (loss, *found), (expected_loss, *expected) = compute(cuda), compute(in_numpy)
-    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=atol)
-
-
-@needs_compiler
-@CASES
-@pytest.mark.parametrize("n", [1, 5, 256, 1000])
-def test_the_loss_kernel_computes_what_its_twin_does(emulated, n, case):
+def loss_of(module, case, n):
     rng = np.random.default_rng(n)
     logits, labels = rng.normal(0, 4, (n, 10)).astype("f4"), rng.integers(0, 10, n)
     case(logits, labels)
-
-    def compute(module):
-        loss, gradient = np.full(1, np.nan, "f4"), np.full_like(logits, np.nan)
-        module.loss_and_gradient(logits, labels, gradient, loss)
-        return loss, gradient
-
-    assert_alike(compute, atol=1e-7)
+    loss, gradient = np.full(1, np.nan, "f4"), np.full_like(logits, np.nan)
+    module.loss_and_gradient(logits, labels, gradient, loss)
+    return loss, gradient
 
 
-@needs_compiler
-@CASES
-@pytest.mark.parametrize(("n", "hidden"), [(16, 30), (17, 33), (1, 1), (40, 300), (32, 1031)])
-def test_the_kernels_of_the_output_layer_compute_what_their_twins_do(emulated, n, hidden, case):
+def output_layer(module, case, n, hidden):
     before_relu, weights, bias, labels = layer(n, hidden)
     case(bias, labels)
-
-    def compute(module):
-        small, loss = (weights.copy(), np.ones(hidden, "f4"), bias.copy()), np.full(1, 7, "f4")
-        grad_hidden, sums = module.output_layer(before_relu, weights, bias, labels)
-        assert [x.shape[1:] for x in sums] == [(11, hidden), (11,)]
-        module.update_small(sums, *small, loss, 0.5)
-        return loss, grad_hidden, *small
-
-    assert_alike(compute, atol=2e-6)
+    small, loss = (weights.copy(), np.ones(hidden, "f4"), bias.copy()), np.full(1, 7, "f4")
+    grad_hidden, sums = module.output_layer(before_relu, weights, bias, labels)
+    assert [x.shape[1:] for x in sums] == [(11, hidden), (11,)]
+    module.update_small(sums, *small, loss, 0.5)
+    return loss, grad_hidden, *small
 
 
-# Both cuts of the hidden layer, of one cluster and of several that must meet.
-@needs_compiler
-@CASES
-@pytest.mark.parametrize(("hidden", "seed"), [(30, 0), (30, 1), (45, 0), (131, 0), (131, 1)])
-def test_the_epoch_kernel_computes_what_its_twin_does(emulated, hidden, seed, case):
-    emulated.seed = seed
+def epoch(module, case, hidden, seed):
     images, labels, parameters = network(hidden, seed, more=3)
+    if seed:  # begins between the pieces that a thread fetches
+        images = images.reshape(-1)[seed : seed - 784].reshape(-1, 784)
     case(parameters[-1], labels)
+    return module.train_epoch(images, labels[: len(images)], parameters, 0.1), *parameters
 
-    def compute(module):
-        trained = tuple(parameter.copy() for parameter in parameters)
-        return module.train_epoch(images, labels, trained, 0.1), *trained
 
-    assert_alike(compute, atol=1e-6)
+@needs_compiler
+@pytest.mark.parametrize("case", [ordinary, certain, unknown])
+@pytest.mark.parametrize(
+    ("work", "sizes", "atol"),
+    [
+        *((loss_of, (n,), 1e-7) for n in (1, 5, 256, 1000)),
+        *((output_layer, s, 2e-6) for s in [(16, 30), (17, 33), (1, 1), (40, 300), (32, 1031)]),
+        # Both cuts of the hidden layer, of one cluster and of several that must meet.
+        *((epoch, s, 1e-6) for s in [(30, 0), (30, 1), (45, 0), (131, 0), (131, 1)]),
+    ],
+)
+def test_a_kernel_computes_what_its_twin_does(emulated, work, sizes, atol, case):
+    emulated.seed = sizes[-1]
+    (loss, *found), (expected_loss, *expected) = (work(m, case, *sizes) for m in (cuda, in_numpy))
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=atol)
 
 
 @needs_compiler
@@ -193,13 +182,6 @@ def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulate
     assert min(phases.values()) > 0
     for ours, theirs in zip(profiled, parameters):
         np.testing.assert_array_equal(ours, theirs)
-
-
-@needs_compiler
-def test_images_that_begin_between_the_pieces_that_a_thread_fetches_are_copied(emulated):
-    images, labels, parameters = network(30, steps=1, more=1)
-    view = images.reshape(-1)[1 : 1 + 256 * 784].reshape(256, 784)
-    assert_alike(lambda module: (module.train_epoch(view, labels[:256], parameters, 0.0),), 0)
 
 
 @needs_compiler
@@ -222,42 +204,37 @@ def test_every_cut_covers_the_network_and_fits_on_an_h200():
         assert launches.epoch(hidden).shared <= 227 * 1024
 
 
-OUTPUT = "weights_output", "bias_output"
+# The arrays that a kernel takes, with their shapes.
 TAKES = {
-    "loss_and_gradient": ("logits", "labels", "gradient", "loss"),
-    "output_layer": ("before_relu", *OUTPUT, "labels"),
-    "update_small": ("sums[0]", "sums[1]", "weights_output", "bias_hidden", "bias_output", "loss"),
-    "train_epoch": ("images", "labels", "weights_hidden", "bias_hidden", *OUTPUT),
+    "loss_and_gradient": "logits 256 10, labels 256, gradient 256 10, loss 1",
+    "output_layer": "before_relu 256 7, weights_output 10 7, bias_output 10, labels 256",
+    "update_small": "sums[0] 2 11 7, sums[1] 2 11, weights_output 10 7, bias_hidden 7, "
+    "bias_output 10, loss 1",
+    "train_epoch": "images 256 784, labels 256, weights_hidden 7 784, bias_hidden 7, "
+    "weights_output 10 7, bias_output 10",
 }
 
 
-def call(kernel, given):
-    if kernel == "update_small":
-        given = [tuple(given[:2]), *given[2:], 0.1]
-    if kernel == "train_epoch":
-        given = [*given[:2], given[2:], 0.1]
-    return getattr(kernels, kernel)(*given)
+@pytest.mark.parametrize("kernel", TAKES)
+def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel):
+    def call(arrays):
+        given = list(arrays.values())
+        if kernel == "update_small":
+            given = [tuple(given[:2]), *given[2:], 0.1]
+        if kernel == "train_epoch":
+            given = [*given[:2], given[2:], 0.1]
+        getattr(kernels, kernel)(*given)
 
-
-@pytest.mark.parametrize(("kernel", "name"), [(k, name) for k in TAKES for name in TAKES[k]])
-def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel, name):
-    def array(name):
-        shape = [{"n": 256, "H": 7, "groups": 2}.get(n, n) for n in kernels.SHAPES[name]]
-        return xp.zeros(shape, xp.int64 if name == "labels" else xp.float32)
-
-    good, x = [array(name) for name in TAKES[kernel]], array(name)
-    call(kernel, good)
-    wrong = [
-        (x.astype(xp.float32 if name == "labels" else xp.float64), TypeError, "must be a"),
-        (to_numpy(x).tolist(), TypeError, "must be a"),
-        (x[None], ValueError, "must have shape"),
-        (x[0], (ValueError, TypeError), "must"),
-    ]
-    if len(x) > 1:
-        wrong += [(y, ValueError, "must be row-major") for y in (xp.repeat(x, 2, 0)[::2], x[::-1])]
-    if x.ndim == 2:
-        wrong.append((xp.asfortranarray(x), ValueError, "must be row-major"))
-    place = TAKES[kernel].index(name)
-    for bad, error, match in wrong:
-        with pytest.raises(error, match=match):
-            call(kernel, [*good[:place], bad, *good[place + 1 :]])
+    good = {}
+    for name, *shape in (array.split() for array in TAKES[kernel].split(", ")):
+        good[name] = xp.zeros([int(n) for n in shape], "i8" if name == "labels" else "f4")
+    call(good)
+    for name, x in good.items():
+        wrong = [x.astype("f4" if name == "labels" else "f8"), to_numpy(x).tolist(), x[None], x[0]]
+        if len(x) > 1:
+            wrong += [xp.repeat(x, 2, 0)[::2], x[::-1]]
+        if x.ndim == 2:
+            wrong.append(xp.asfortranarray(x))
+        for bad in wrong:
+            with pytest.raises((TypeError, ValueError), match=rf"^{re.escape(name)} must "):
+                call({**good, name: bad})

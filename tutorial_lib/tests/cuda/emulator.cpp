@@ -1,5 +1,6 @@
-// Enough of CUDA for this book's kernels to run on a CPU: a block is an operating-system thread, its
-// CUDA threads are fibers that take turns in random order, and change only where they wait.
+// Enough of CUDA to run one of this book's kernels, KERNEL in the file SOURCE, on a CPU: a block is a
+// thread of the operating system, its CUDA threads are fibers that take turns in random order, and
+// change only where they wait.
 //
 // What it finds: wrong indices, reads of memory that nobody wrote (it is filled with NaN), missing
 // barriers (the order is random, and a copy runs at once or as late as it may), a block that reads
@@ -17,6 +18,7 @@
 #include <limits>
 #include <random>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #define __global__
@@ -30,23 +32,16 @@ using std::min;
 
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
+struct Copy { float* to; const float* from; int count; };
 
 const int SHARED_FLOATS = 58 * 1024;  // 232 KB
 thread_local float4 memory[SHARED_FLOATS / 4];
-thread_local Index threadIdx, blockIdx, blockDim;
+thread_local Index threadIdx, blockIdx;
 
-struct Copy { float* to; const float* from; int count; };
-
-struct Barrier {
-    std::atomic<int> arrived{0}, generation{0};
-};
-
-struct Warp : Barrier {
-    float slots[32];
-};
+struct Barrier { std::atomic<int> arrived{0}, generation{0}; };
+struct Warp : Barrier { float slots[32]; };
 
 struct Cluster : Barrier {
-    int blocks;
     std::atomic<int> started{0}, ended{0};
     std::vector<char*> bases;  // where each block's shared memory begins
 };
@@ -64,9 +59,15 @@ struct Block : Barrier {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
     ucontext_t scheduler;
-    const std::function<void()>* kernel;
     std::mt19937 random;
 };
+
+struct Launch {
+    int blocks, threads, shared, seed;  // blocks of a cluster, threads of a block, bytes
+    std::function<void()> kernel;
+};
+
+static Launch launch;
 
 thread_local Block* block;
 thread_local int current;
@@ -88,7 +89,7 @@ static void wait_at(Barrier& barrier, int expected) {
     }
 }
 
-static void __syncthreads() { wait_at(*block, blockDim.x); }
+static void __syncthreads() { wait_at(*block, launch.threads); }
 static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 static unsigned atomicAdd(unsigned* to, unsigned value) {
     return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
@@ -116,7 +117,7 @@ static long long clock64() { static std::atomic<long long> now{0}; return ++now;
 // What kernels/ptx.cuh has in PTX.
 typedef float* Remote;
 static unsigned cluster_rank() { return block->rank; }
-static void cluster_sync() { wait_at(*block->cluster, block->cluster->blocks * blockDim.x); }
+static void cluster_sync() { wait_at(*block->cluster, launch.blocks * launch.threads); }
 static Remote remote(const float* local, unsigned rank) {
     return (Remote)(block->cluster->bases[rank] + ((char*)local - (char*)memory));
 }
@@ -146,7 +147,7 @@ static unsigned load_acquire(const unsigned* from) {
 
 static void run_fiber() {
     threadIdx.x = current;
-    (*block->kernel)();
+    launch.kernel();
     block->fibers[current].done = true;
     swapcontext(&block->fibers[current].context, &block->scheduler);
 }
@@ -155,22 +156,19 @@ static void forget() {
     std::fill_n((float*)memory, SHARED_FLOATS, std::numeric_limits<float>::quiet_NaN());
 }
 
-static void run_block(
-    Cluster& cluster, int index, int rank, int threads, int shared, int seed,
-    const std::function<void()>& kernel) {
+static void run_block(Cluster& cluster, int index, int rank) {
+    const int threads = launch.threads;
     Block mine;
     block = &mine;
     mine.cluster = &cluster;
     mine.rank = rank;
     mine.fibers = std::vector<Fiber>(threads);
     mine.warps = std::vector<Warp>(threads / 32);
-    mine.kernel = &kernel;
-    mine.random.seed(seed + index);
+    mine.random.seed(launch.seed + index);
     blockIdx.x = index;
-    blockDim.x = threads;
     forget();
     cluster.bases[rank] = (char*)memory;
-    for (++cluster.started; cluster.started < cluster.blocks;) sched_yield();
+    for (++cluster.started; cluster.started < launch.blocks;) sched_yield();
     std::vector<int> order(threads);
     for (int i = 0; i < threads; i++) {
         Fiber& fiber = mine.fibers[i];
@@ -190,27 +188,32 @@ static void run_block(
             running -= mine.fibers[i].done;
         }
     }
-    for (int i = (shared + 3) / 4; i < SHARED_FLOATS; i++)  // beyond what was asked for
+    for (int i = (launch.shared + 3) / 4; i < SHARED_FLOATS; i++)  // beyond what was asked for
         if (!std::isnan(((float*)memory)[i])) abort();
     forget();  // a block's memory is gone when it ends: what another reads there is NaN
-    for (++cluster.ended; cluster.ended < cluster.blocks;) sched_yield();
+    for (++cluster.ended; cluster.ended < launch.blocks;) sched_yield();
 }
 
-// `clusters` clusters of `blocks` blocks, `at_once` clusters at a time.
-static void launch(
-    int clusters, int blocks, int threads, int at_once, int shared, int seed,
-    const std::function<void()>& kernel) {
+#include SOURCE
+
+template <class... Types>
+std::function<void()> call(void (*kernel)(Types...), void** arguments) {
+    const std::tuple<Types...> values{*(Types*)*arguments++...};
+    return [=] { std::apply(kernel, values); };
+}
+
+// Takes pointers to the kernel's arguments, as CUDA does; `at_once` clusters of `blocks` at a time.
+extern "C" void run(
+    int clusters, int blocks, int threads, int at_once, int shared, int seed, void** arguments) {
+    launch = {blocks, threads, shared, seed, call(KERNEL, arguments)};
     for (int first = 0; first < clusters; first += at_once) {
         const int count = min(at_once, clusters - first);
         std::vector<Cluster> wave(count);
         std::vector<std::thread> running;
         for (int c = 0; c < count; c++) {
-            wave[c].blocks = blocks;
             wave[c].bases.resize(blocks);
             for (int r = 0; r < blocks; r++)
-                running.emplace_back(
-                    run_block, std::ref(wave[c]), (first + c) * blocks + r, r, threads, shared, seed,
-                    std::cref(kernel));
+                running.emplace_back(run_block, std::ref(wave[c]), (first + c) * blocks + r, r);
         }
         for (std::thread& one : running) one.join();
     }
