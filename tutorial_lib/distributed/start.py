@@ -8,13 +8,11 @@ from typing import Any
 
 
 def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any:
-    """``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, run to its end.
+    """Run ``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, a thread per rank.
 
-    The ranks, one thread each, import this very package. `options` go to `subprocess.run`, whose
-    CompletedProcess, with text, is returned: ``check=True`` raises CalledProcessError if one fails.
+    `options` go to `subprocess.run`; returns its CompletedProcess, with text.
     """
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, f"--nproc-per-node={ranks}", "-m", module, *map(str, arguments)]
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    return subprocess.run(command, text=True, env=environment, **options)
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+    command = [*launcher, "--standalone", "-m", module, *map(str, arguments)]
+    root, environment = Path(__file__).parents[2], os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, text=True, cwd=root, env=environment, **options)

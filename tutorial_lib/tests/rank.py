@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tutorial_lib import results
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import normalized
-from tutorial_lib.distributed import data_parallel
+from tutorial_lib.distributed import data_parallel, scaling
 from tutorial_lib.distributed.data_parallel import train
-from tutorial_lib.distributed.ranks import POLL, Ranks, RunRefused, run
+from tutorial_lib.distributed.ranks import Ranks, run
 from tutorial_lib.networks import NETWORKS, MnistNetNaive
 
 BATCH, IMAGES, EPOCHS = 128, 1300, 2  # ten batches, and a partial one to be dropped
@@ -32,10 +33,10 @@ def flat(model):
 
 
 def refusal(call):
-    """The message of the RunRefused that `call` raises; empty if it raises none."""
+    """The message of the ValueError that `call` raises; empty if it raises none."""
     try:
         call()
-    except RunRefused as error:
+    except ValueError as error:
         return str(error)
     return ""
 
@@ -80,7 +81,6 @@ def faulty(ranks: Ranks, folder: Path) -> None:
         def forward(self, x):
             passes.append(x)
             if len(passes) == 14 and ranks.rank == ranks.size - 1:
-                time.sleep(3 * POLL)  # the others know how far this rank is
                 (folder / "fault").touch()
                 if folder.name != "hang":
                     os.kill(os.getpid(), getattr(signal, folder.name))
@@ -119,6 +119,13 @@ def faulty_device(ranks: Ranks, folder: Path) -> None:
     ranks.begin_sum = lambda tensor: Work(begin_sum(tensor))
     data_parallel.to_numpy = data_parallel.float = read
     faulty(ranks, folder)
+
+
+def small_scaling(ranks: Ranks, folder: Path) -> None:
+    """The scaling benchmark, small; the record goes into the folder."""
+    results.RESULTS = folder
+    scaling.WIDTHS, scaling.BATCHES, scaling.BYTES, scaling.REPEATS = (3,), (4,), (64, 256), 3
+    scaling.scale(ranks)
 
 
 def streams(ranks: Ranks, folder: Path) -> None:
