@@ -12,8 +12,7 @@ from tutorial_lib.networks.base import PARAMETERS, MnistNetBase
 def save(path: Path, model: MnistNetBase, losses: list[float], epoch: int, settings: str) -> None:
     """Write the parameters, the losses so far, and the number of finished epochs, atomically.
 
-    Whoever reads `path`, and whenever this process dies, there is either the old checkpoint or the
-    new one. Raises OSError if the file cannot be written.
+    At any time `path` is the old checkpoint or the new one. Raises OSError if it cannot be written.
     """
     arrays = {name: to_numpy(getattr(model, name)) for name in PARAMETERS}
     unfinished = path.with_name(f"{path.name}.tmp")  # in the same file system: can be renamed

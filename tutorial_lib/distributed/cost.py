@@ -16,14 +16,11 @@ def gradient_bytes(width: int) -> int:
 
 @dataclass(frozen=True)
 class Ring:
-    """A ring of equal links: each message takes `hop` seconds and `bandwidth` bytes a second.
+    """A ring of equal links: what an all-reduce on it costs."""
 
-    `start`, in seconds, is what every all-reduce costs once, however many take part.
-    """
-
-    hop: float
-    bandwidth: float
-    start: float = 0.0
+    hop: float  # seconds of each message, however short it is
+    bandwidth: float  # bytes per second
+    start: float = 0.0  # seconds of each all-reduce, however many take part
 
     def seconds(self, ranks: int, size: float) -> float:
         """For an all-reduce of `size` bytes: 2 (p - 1) messages of size / p bytes, in a row."""

@@ -1,6 +1,8 @@
-"""A rank in its group: its device, its stream, its collectives, and the watch that ends it."""
+"""How ranks are started, and a rank in its group: its stream, its collectives, its watch."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -8,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tutorial_lib import backend
@@ -17,21 +20,18 @@ from tutorial_lib.backend import xp
 class Ranks:
     """This process among those of its group: `rank` counts from 0 to `size` - 1.
 
-    `place` says where the training is. While it says so, a collective that is not done after
-    `timeout` seconds ends the process: another rank is lost.
+    In training, `place` says where. A collective begun there ends the process if it is not done
+    after `timeout` seconds: another rank is lost.
     """
 
     def __init__(self, engine: str, timeout: float) -> None:
         self.engine, self.timeout, self.place = engine, timeout, ""
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self._begun: deque = deque(maxlen=100)  # the host is never so far ahead of the GPU
+        self._begun: deque = deque(maxlen=1000)  # further ahead of the GPU than a host gets
         threading.Thread(target=self._watch, daemon=True).start()
 
     def begin_sum(self, tensor: Any) -> Any:
-        """Begin the all-reduce: `tensor` becomes, on every rank and in place, the sum over them.
-
-        Call ``.wait()`` of what this returns: the host waits on gloo, the stream on NCCL.
-        """
+        """Begin to sum `tensor` over the ranks, in place on each; wait() for what it returns."""
         from torch import distributed
 
         work = distributed.all_reduce(tensor, async_op=True)
@@ -56,6 +56,17 @@ class Ranks:
                 if place and time.monotonic() - start > self.timeout and not is_done():
                     lost = f"another rank died, or kept this one waiting for {self.timeout:g} s"
                     end(f"{place}: rank {self.rank} of {self.size}: {lost}")
+
+
+def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any:
+    """Run ``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, a thread per rank.
+
+    `options` go to `subprocess.run`; returns its CompletedProcess, with text.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+    command = [*launcher, "--standalone", "-m", module, *map(str, arguments)]
+    root, environment = Path(__file__).parents[2], os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, text=True, cwd=root, env=environment, **options)
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""`python -m tutorial_lib.distributed.scaling`: strong and weak scaling, and the all-reduce alone.
-
-Writes ``book/results/scaling.json`` on NCCL, ``scaling_gloo_cpu.json`` or ``_gpu.json`` on gloo.
-"""
+"""`python -m tutorial_lib.distributed.scaling`: steps on two ranks, and the all-reduce alone."""
 
 import os
 from collections.abc import Callable
@@ -11,8 +8,7 @@ from typing import Any
 from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
 from tutorial_lib.distributed.gradients import FlatGradients
-from tutorial_lib.distributed.ranks import Ranks, run
-from tutorial_lib.distributed.start import torchrun
+from tutorial_lib.distributed.ranks import Ranks, run, torchrun
 from tutorial_lib.networks import MnistNetNaive
 from tutorial_lib.timing import measure
 

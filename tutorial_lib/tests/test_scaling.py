@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tutorial_lib import MnistNet, results
 from tutorial_lib.distributed.cost import Machine, Ring, fit, gradient_bytes
+from tutorial_lib.distributed.ranks import torchrun
 from tutorial_lib.distributed.ring import ring_all_reduce
-from tutorial_lib.distributed.start import torchrun
 from tutorial_lib.networks.base import step_flops
 
 
