@@ -16,14 +16,11 @@ def gradient_bytes(width: int) -> int:
 
 @dataclass(frozen=True)
 class Ring:
-    """A ring of equal links: each message takes `hop` seconds and `bandwidth` bytes a second.
+    """A ring of equal links: what an all-reduce on it costs."""
 
-    `start` is what every all-reduce costs once, however many take part.
-    """
-
-    hop: float
-    bandwidth: float
-    start: float = 0.0
+    hop: float  # seconds of each message, however short it is
+    bandwidth: float  # bytes per second
+    start: float = 0.0  # seconds of each all-reduce, however many take part
 
     def seconds(self, ranks: int, size: float) -> float:
         """For an all-reduce of `size` bytes: 2 (p - 1) messages of size / p bytes, in a row."""
@@ -33,10 +30,7 @@ class Ring:
 
 
 def fit(ranks: Sequence[int], sizes: Sequence[float], seconds: Sequence[float]) -> Ring:
-    """The ring, with no `start`, that has the least squares of relative errors.
-
-    One entry per measurement: its ranks, its bytes, its time.
-    """
+    """The ring, with no `start`, that has the least squares of relative errors of `seconds`."""
     p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
     terms = np.stack([2 * (p - 1), 2 * (p - 1) / p * size], axis=1) / measured[:, None]
     (hop, per_byte), *_ = np.linalg.lstsq(terms, np.ones(len(measured)), rcond=None)
@@ -65,10 +59,7 @@ class Machine:
         return self.seconds(1, width, batch) / self.seconds(ranks, width, ranks * batch)
 
     def width_that_pays(self, ranks: int, batch: int, *, speedup: float = 1.0) -> int | None:
-        """The least width at which `ranks` GPUs are more than `speedup` times faster than one.
-
-        None if there is none below a million; the speed-up grows with the width.
-        """
-        widths = range(1, 10**6)
+        """The least width at which `ranks` GPUs are more than `speedup` times faster, or None."""
+        widths = range(1, 10**6)  # the speed-up grows with the width
         found = bisect_right(widths, speedup, key=lambda width: self.speedup(ranks, width, batch))
         return widths[found] if found < len(widths) else None

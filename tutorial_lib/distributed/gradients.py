@@ -25,36 +25,25 @@ class FlatGradients:
         self.views = [x.reshape(p.shape) for x, p in zip(parts, model.parameters)]
         tensor = torch.from_dlpack(self.flat)
         self.whole, self.hidden, self.output = tensor, tensor[: ends[1]], tensor[ends[1] :]
+        ranks.begin_sum(tensor).wait()  # of zeros: at the first, NCCL connects the ranks
 
     def compute(self, images: Array, labels: Array, *, overlap: bool = False) -> None:
         """Fill the buffer with the global batch's gradients and loss; each rank gives its slice.
 
-        images (n, 784) and labels (n,) are this rank's; every rank must give as many. With
-        `overlap` the output layer's gradients travel while the hidden layer's are computed, at the
-        price of a second all-reduce.
+        images (n, 784) and labels (n,) are this rank's, with the same n on all. With `overlap` the
+        output layer's gradients travel while the hidden layer's are computed, in two sums.
         """
-        grad = self.compute_output(images, labels)
-        if overlap:
-            travelling = self.ranks.begin_sum(self.output)
-            self.compute_hidden(grad)
-            self.ranks.begin_sum(self.hidden).wait()
+        model, ranks = self.model, self.ranks
+        predictions = model.forward(images)
+        targets = one_hot(labels, model.num_outputs)
+        self.loss[...] = binary_cross_entropy(predictions, targets) / ranks.size
+        grad = xp.ascontiguousarray((predictions - targets) / (len(labels) * ranks.size))
+        self.views[2][...], self.views[3][...] = model.backward_output(grad)
+        sums = [ranks.begin_sum(self.output)] if overlap else []
+        self.views[0][...], self.views[1][...] = model.backward_hidden(grad)
+        sums.append(ranks.begin_sum(self.hidden if overlap else self.whole))
+        for travelling in sums:
             travelling.wait()
-        else:
-            self.compute_hidden(grad)
-            self.ranks.begin_sum(self.whole).wait()
-
-    def compute_output(self, images: Array, labels: Array) -> Array:
-        """This rank's share of the loss and the output layer's gradients; returns grad (n, 10)."""
-        predictions = self.model.forward(images)
-        targets = one_hot(labels, self.model.num_outputs)
-        self.loss[...] = binary_cross_entropy(predictions, targets) / self.ranks.size
-        grad = xp.ascontiguousarray((predictions - targets) / (len(labels) * self.ranks.size))
-        self.views[2][...], self.views[3][...] = self.model.backward_output(grad)
-        return grad
-
-    def compute_hidden(self, grad: Array) -> None:
-        """This rank's share of the hidden layer's gradients."""
-        self.views[0][...], self.views[1][...] = self.model.backward_hidden(grad)
 
     def update(self, learning_rate: float) -> None:
         """Subtract the gradients from the parameters, in place: see networks/base.py."""

@@ -8,9 +8,8 @@ import numpy as np
 def ring_all_reduce(arrays: Sequence[np.ndarray]) -> Iterator[int]:
     """Turn each of p arrays of one shape (n,) into the sum of all, in place, in 2 (p - 1) steps.
 
-    Each array is cut into p chunks. In a step every rank sends one chunk to the next rank of the
-    ring. For p - 1 steps the receiver adds, then for p - 1 steps it replaces. Yields the number of
-    each finished step.
+    In a step every rank sends one of its p chunks to the next rank of the ring. For p - 1 steps the
+    receiver adds, then for p - 1 steps it replaces. Yields the number of each finished step.
     """
     p = len(arrays)
     chunks = [np.array_split(array, p) for array in arrays]  # views
