@@ -204,14 +204,12 @@ def test_records_name_machine_and_versions():
         assert record["what"]
         assert record["machine"]
         assert record["versions"]
-    with pytest.raises(FileNotFoundError, match="there are"):
-        results.load("wishes")
 
 
 def test_the_table_in_the_readme_is_that_of_the_record():
     text = readme.README.read_text()
     networks = results.load("published_run_cpu")["networks"]
-    assert readme.with_table(text, published.BEGIN, published.table(networks)) == text
+    assert f"{published.BEGIN}\n{published.table(networks)}\n{readme.END}" in text
     for network in networks.values():
         assert network["correct"] == 9131
         for batch, loss in results.load("published_h200")["losses"].items():
@@ -221,7 +219,7 @@ def test_the_table_in_the_readme_is_that_of_the_record():
 def test_the_record_in_the_readme_is_that_of_the_ladder():
     ladder = results.ladder()
     text = readme.README.read_text()
-    assert readme.with_table(text, readme.BEGIN, readme.ladder(ladder)) == text
+    assert f"{readme.BEGIN}\n{readme.ladder(ladder)}\n{readme.END}" in text
     assert ladder["backend"] == "gpu"
     assert ladder["widths"] == [30, 512, 8192]
     assert ladder.get("done", [30, 512, 8192]) == [30, 512, 8192]
