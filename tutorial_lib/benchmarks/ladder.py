@@ -110,7 +110,7 @@ def run(
     rounds, repeats = (1, 5) if quick else (2, 8)
     name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
     record = {
-        "what": f"One epoch by every contestant, each in its process, {rounds} x {repeats} times",
+        "what": f"One epoch by every contestant, in its own process, {rounds} x {repeats} times",
         "unit": "milliseconds",
         "backend": backend.name,
         "data": describe_dataset(),

@@ -60,9 +60,11 @@ def step_of(form: str, weights: list[Any], n: int) -> Callable[[Any, Any, Any], 
 
 
 def captured(epoch: Epoch, weights: list[Any]) -> Epoch:
-    """The epoch as one CUDA graph, the weights as they were."""
+    """The epoch as one CUDA graph, the weights as they were; Absent without a GPU."""
     import torch
 
+    if backend.name != "gpu":
+        raise Absent("a CUDA graph needs a GPU")
     initial, graph = [w.clone() for w in weights], torch.cuda.CUDAGraph()
     epoch()  # compiles, and sets up the libraries
     with torch.cuda.graph(graph):
@@ -78,12 +80,10 @@ def captured(epoch: Epoch, weights: list[Any]) -> Epoch:
 
 
 def peer(problem: Problem, options: Namespace) -> Epoch:
-    """PyTorch in one of its forms; all but the eager one are captured, and Absent without a GPU."""
+    """PyTorch in one of its forms; all but the eager one are captured."""
     import torch
 
     eager = options.form == "eager"
-    if not eager and backend.name != "gpu":
-        raise Absent("a CUDA graph needs a GPU")
     device = "cuda" if backend.name == "gpu" else "cpu"
     torch.set_float32_matmul_precision("high" if problem.arithmetic == TF32 else "highest")
     images, labels, initial = problem.in_numpy()
