@@ -1,5 +1,6 @@
 """Records: what was measured, as JSON in ``book/results``. Pages and figures read them here."""
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -7,29 +8,20 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tutorial_lib import backend
-from tutorial_lib.backend import xp
 
 RESULTS = Path(__file__).parent.parent / "book" / "results"
 # What the measurements depend on; a record says which of them are installed.
-PACKAGES = (
-    "numpy",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "nvmath-python",
-    "nvidia-cublas",
-    "nvidia-cublas-cu12",
-    "torch",
-    "triton",
-    "jax",
-)
+CUDA_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "nvmath-python", "nvidia-cublas-cu12")
+PACKAGES = ("numpy", *CUDA_PACKAGES, "nvidia-cublas", "torch", "triton", "jax")
 
 
 @dataclass(frozen=True)
@@ -58,23 +50,16 @@ def card(machine: str) -> Card:
 
 
 def load(name: str) -> dict[str, Any]:
-    """The record ``book/results/{name}.json``; FileNotFoundError with those that there are."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        names = sorted(path.stem for path in RESULTS.glob("*.json"))
-        raise FileNotFoundError(f"no record {name!r}; there are: {names}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The record ``book/results/{name}.json``; FileNotFoundError if there is none."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def ladder() -> dict[str, Any]:
     """The record of the ladder, or, until one has been run whole, the first look at it."""
-    complete = (RESULTS / "ladder.json").exists()
-    return load("ladder" if complete else "first_look_h200")
+    return load("ladder" if (RESULTS / "ladder.json").exists() else "first_look_h200")
 
 
-def outcome(
-    record: Mapping[str, Any], name: str, width: int, arithmetic: str = "float32"
-) -> dict[str, Any]:
+def outcome(record: dict, name: str, width: int, arithmetic: str = "float32") -> dict[str, Any]:
     """What a ladder's record says of a contestant at a width; empty if it was not run there."""
     for contestant in record["contestants"]:
         if (contestant["name"], contestant["arithmetic"]) == (name, arithmetic):
@@ -82,9 +67,7 @@ def outcome(
     return {}
 
 
-def milliseconds(
-    record: Mapping[str, Any], name: str, width: int, arithmetic: str = "float32"
-) -> float | None:
+def milliseconds(record: dict, name: str, width: int, arithmetic: str = "float32") -> float | None:
     """The median milliseconds of a contestant's epoch; None if it was not timed there."""
     return outcome(record, name, width, arithmetic).get("wall", {}).get("median")
 
@@ -92,16 +75,13 @@ def milliseconds(
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1) -> str:
     """A Markdown table: the first `left` columns are flush left, the others flush right."""
     rule = [":--"] * left + ["--:"] * (len(header) - left)
-    lines = [header, rule, *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [header, rule, *rows])
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles (never outside the samples) and the samples, all to four digits."""
-    digits = [float(f"{sample:.4g}") for sample in samples]
-    two = digits if len(digits) > 1 else digits * 2
-    low, median, high = statistics.quantiles(two, n=4, method="inclusive")
-    low, median, high = (float(f"{value:.4g}") for value in (low, median, high))
+    """Median, quartiles and the samples, all to four digits."""
+    values = [*np.quantile(samples, (0.25, 0.5, 0.75)), *samples]
+    low, median, high, *digits = (float(f"{value:.4g}") for value in values)
     return {"median": median, "quartiles": [low, high], "samples": digits}
 
 
@@ -114,12 +94,9 @@ def machine() -> str:
     processor = f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores"
     if backend.name == "cpu":
         return processor
-    gpu = xp.cuda.runtime.getDeviceProperties(xp.cuda.Device().id)["name"].decode()
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        driver = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.split()[0]
-    except (OSError, IndexError, subprocess.TimeoutExpired):
-        driver = "unknown"
+    gpu = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader"
+    driver = subprocess.getoutput(query).partition("\n")[0]
     return f"one {gpu}, driver {driver}; {processor}"
 
 
@@ -127,10 +104,8 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """The version of Python, and of those of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -147,8 +122,6 @@ def write(name: str, content: Mapping[str, Any], *, packages: Iterable[str] = PA
     }
     text = json.dumps(head | dict(content), indent=2)
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-    path = RESULTS / f"{name}.json"
-    unfinished = path.with_suffix(".tmp")
+    unfinished = RESULTS / f"{name}.tmp"
     unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return unfinished.replace(RESULTS / f"{name}.json")

@@ -12,10 +12,9 @@ from tutorial_lib import backend
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each repeat, (repeats,).
+    """Seconds of each repeat, (repeats,): on the host, until the call has returned, and on the GPU.
 
-    `host`: until the call has returned; the GPU may still be busy. `gpu`: between two CUDA events
-    on the current stream around the call, waits of the GPU included; None without a GPU.
+    `gpu` is between two CUDA events around the call, waits included; None without a GPU.
     """
 
     host: np.ndarray

@@ -1,19 +1,23 @@
 """The command line: `python -m tutorial_lib.benchmarks ladder`, and its other commands."""
 
 import argparse
-import functools
 from collections.abc import Sequence
+from functools import partial
 
-from tutorial_lib.benchmarks import counters, cpu, ladder, phases, published, sweep, timeline
-from tutorial_lib.benchmarks.contest import Absent, positive
+from tutorial_lib.benchmarks import counters, ladder, published, sweep, timeline
+from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
-OPTIONS = {
-    "widths": {"type": positive, "nargs": "+", "help": "hidden units"},
-    "only": {"nargs": "+", "help": "parts of names"},
-    "quick": {"action": "store_true", "help": "fewer repeats"},
-    "hidden": {"type": positive, "help": "hidden units"},
-    "repeats": {"type": positive, "help": "timed epochs of each contestant in each of two rounds"},
+COMMANDS = {
+    "cpu": (partial(ladder.run, "epoch", ladder.CPU_FIELD, (30,)), "networks, a bare NumPy loop"),
+    "published": (published.run, "the published run, beside the published numbers"),
+    "record": (ladder.put, "the README's table of the ladder, from its record"),
+    "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
+    "peers": (partial(ladder.run, "peers", ladder.PEERS, ladder.WIDTHS), "the peers alone"),
+    "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
+    "timeline": (timeline.run, "one step, statement by statement"),
+    "phases": (counters.run_phases, "the one kernel, phase by phase"),
+    "counters": (counters.run, "hardware counters of each kernel, by ncu"),
 }
 
 
@@ -21,30 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run its command; what cannot be run is explained by argparse."""
     parser = argparse.ArgumentParser(prog="python -m tutorial_lib.benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, run, options, what in (
-        ("cpu", cpu.run, "hidden repeats", "an epoch of each network against a bare NumPy loop"),
-        ("published", published.run, "", "the published run, beside the published numbers"),
-        ("record", ladder.put, "", "the README's table of the ladder, from its record"),
-        (
-            "ladder",
-            functools.partial(ladder.run, "ladder"),
-            "widths only quick",
-            "every rung and peer",
-        ),
-        ("peers", functools.partial(ladder.run, "peers"), "widths only quick", "the peers alone"),
-        ("sweep", sweep.run, "widths only quick", "a step over width and batch size"),
-        ("timeline", timeline.run, "", "one step, statement by statement"),
-        ("phases", phases.run, "widths", "the one kernel, phase by phase"),
-        ("counters", counters.run, "widths", "hardware counters of each kernel, by ncu"),
-    ):
+    for name, (run, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what, argument_default=argparse.SUPPRESS)
         command.set_defaults(run=run)
-        for option in options.split():
-            command.add_argument(f"--{option}", **OPTIONS[option])
+        if isinstance(run, partial):  # times contestants
+            command.add_argument("--widths", type=int, nargs="+", help="hidden units")
+            command.add_argument("--only", nargs="+", help="parts of names")
+            command.add_argument("--quick", action="store_true", help="fewer repeats")
     given = vars(parser.parse_args(arguments))
     try:
         given.pop("run")(**given)
-    except (Absent, DatasetError) as error:
+    except (Absent, DatasetError, FileNotFoundError) as error:
         parser.error(str(error))
 
 

@@ -1,52 +1,40 @@
-"""What the GPU's hardware counters say of each kernel of a step, read by Nsight Compute's `ncu`.
-
-`ncu` profiles this script: ``ncu … python -m tutorial_lib.benchmarks.counters merged 512``.
-"""
+"""What the GPU says of the kernels: hardware counters, read by Nsight Compute, and phase clocks."""
 
 import csv
-import shutil
+import itertools
 import subprocess
 import sys
-from collections.abc import Sequence
 
 from tutorial_lib import backend, results
-from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks.contest import Absent
-from tutorial_lib.dataset import BATCH_SIZE, normalized
-from tutorial_lib.networks import NETWORKS
+from tutorial_lib.dataset import normalized
+from tutorial_lib.networks import MnistNetOneKernel
 
-WIDTHS = (30, 512, 8192)
 METRICS = {
     "ns": "gpu__time_duration.sum",
     "arithmetic, % of peak": "sm__throughput.avg.pct_of_peak_sustained_elapsed",
     "memory, % of peak": "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
     "L2 cache, % of peak": "lts__throughput.avg.pct_of_peak_sustained_elapsed",
-    "registers": "launch__registers_per_thread",
-    "blocks": "launch__grid_size",
 }
 
 
-def run(*, widths: Sequence[int] = WIDTHS) -> None:
-    """Profile, print, and write ``book/results/counters.json``: compare kernels with each other.
+def run() -> None:
+    """Profile one step of the fast rungs, print, write ``book/results/counters.json``.
 
-    Their times are not the ladder's, as the profiler slows them. Raises Absent without `ncu`, and
-    if it fails, as it does without a GPU and for a user who may not read the counters.
+    Compare the kernels with each other: the profiler slows them. Absent if it may not read any.
     """
-    if not shutil.which("ncu"):
-        raise Absent("ncu is not on the PATH: it comes with NVIDIA's Nsight Compute")
-    record = {"what": "hardware counters of each kernel of a step", "metrics": METRICS}
-    found = record["networks"] = {}
+    found = {}
     flags = "--clock-control none --profile-from-start off --csv --page raw --print-units base"
-    for name in ("inplace", "tuned", "merged", "one-kernel"):
-        for width in [width for width in widths if name != "one-kernel" or width <= 512]:
-            command = ["ncu", *flags.split(), "--metrics", ",".join(METRICS.values())]
-            command += [sys.executable, "-m", "tutorial_lib.benchmarks.counters", name, str(width)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-            if done.returncode:
-                raise Absent(f"ncu failed: {(done.stderr or done.stdout).strip()[-300:]}")
-            found[f"{name}, {width}"] = kernels = parse(done.stdout)
-            print(results.table([f"{name}, {width}", *METRICS], kernels))
-            results.write("counters", record)
+    ncu = ["ncu", *flags.split(), "--metrics", ",".join(METRICS.values()), sys.executable, "-m"]
+    for name, width in itertools.product(("inplace", "tuned", "merged", "one-kernel"), (30, 512)):
+        rung = f"tutorial_lib.benchmarks.rung --network {name} --hidden {width} --steps 1"
+        done = subprocess.run(ncu + rung.split(), capture_output=True, text=True, timeout=150)
+        found[f"{name}, {width}"] = kernels = parse(done.stdout)
+        if not kernels:
+            raise Absent(f"ncu profiled no kernel: {(done.stderr + done.stdout).strip()[-300:]}")
+        print(results.table([f"{name}, {width}", *METRICS], kernels))
+    record = {"what": "hardware counters of each kernel of a step", "metrics": METRICS}
+    results.write("counters", record | {"networks": found})
 
 
 def parse(printed: str) -> list[list[str]]:
@@ -56,18 +44,18 @@ def parse(printed: str) -> list[list[str]]:
     return [[row[name].partition("(")[0] for name in names] for row in rows if row["ID"]]
 
 
-def one_step(name: str, width: int) -> None:
-    """Take the step twice: once to plan and compile, once for the profiler."""
-    images, labels = (x[:BATCH_SIZE] for x in normalized(True))
-    with NETWORKS[name](784, width, 10) as model:
-        for profiled in (False, True):
-            backend.synchronize()
-            if profiled:
-                xp.cuda.profiler.start()
-            model.epoch(images, labels)
-        backend.synchronize()
-        xp.cuda.profiler.stop()
+def run_phases() -> None:
+    """Time the one kernel phase by phase, print, write ``phases.json``; Absent without a GPU."""
+    if backend.name != "gpu":
+        raise Absent("the phases are those of a kernel on a GPU, and here is none")
+    from tutorial_lib.kernels.cuda import epoch_phases
 
-
-if __name__ == "__main__":
-    one_step(sys.argv[1], int(sys.argv[2]))
+    found = {}
+    for width in (30, 128, 512):
+        parameters = MnistNetOneKernel(784, width, 10).parameters
+        for _ in range(2):  # the first compiles
+            found[str(width)] = epoch_phases(*normalized(True), parameters, 0.1)
+    what = "clock cycles of a step of the one kernel, as block 0 sees them, by phase"
+    results.write("phases", {"what": what, "widths": found})
+    rows = zip(found["30"], *(cycles.values() for cycles in found.values()))
+    print(results.table(["cycles", *found], rows))

@@ -3,28 +3,22 @@
 The work is that of `torch_peer`: ``lax.scan`` over the epoch in one jit, the weights donated.
 """
 
-import functools
 from argparse import Namespace
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from tutorial_lib import backend
-from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Contestant, Problem, main
+from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Epoch, Problem, main
 
 
-def scan(problem: Problem, options: Namespace) -> Contestant:
-    """The published step, scanned, `unroll` batches in each turn, and compiled ahead of time.
-
-    JAX may take TF32 for float32 on a GPU, so each arithmetic is asked for: "highest" is float32.
-    XLA has a stream of its own, so the epoch waits for it: its time on the GPU is that of the host.
-    """
+def peer(problem: Problem, options: Namespace) -> Epoch:
+    """The published step, scanned, `unroll` batches in each turn, and compiled ahead of time."""
     import jax
     from jax import numpy as jnp
 
     device = jax.devices("gpu" if backend.name == "gpu" else "cpu")[0]
     images, labels, initial = problem.in_numpy()
-    data = jax.device_put((images, labels.astype(np.int32)), device)
+    data = jax.device_put((images, labels.astype("int32")), device)
     weights = jax.device_put(tuple(initial), device)
 
     def step(weights: Any, batch: Any) -> Any:
@@ -41,16 +35,16 @@ def scan(problem: Problem, options: Namespace) -> Contestant:
         return tuple(w - LEARNING_RATE * g for w, g in zip(weights, gradients)), loss
 
     with jax.default_matmul_precision("tensorfloat32" if problem.arithmetic == TF32 else "highest"):
-        scanned = functools.partial(jax.lax.scan, step, unroll=int(options.unroll))
-        run = jax.jit(scanned, donate_argnums=0).lower(weights, data).compile()
+        scan = partial(jax.lax.scan, step, unroll=int(options.unroll))
+        run = jax.jit(scan, donate_argnums=0).lower(weights, data).compile()
 
     def epoch() -> Any:
         nonlocal weights
-        weights, losses = jax.block_until_ready(run(weights, data))
+        weights, losses = jax.block_until_ready(run(weights, data))  # XLA has its own stream
         return losses
 
-    return epoch, lambda: weights
+    return epoch
 
 
 if __name__ == "__main__":
-    main(scan, unroll=("1", "9"))
+    main(peer, unroll=("1", "9"))

@@ -6,7 +6,7 @@ rest runs on. Two rounds in opposite order, their samples joined, even out what 
 
 import itertools
 import json
-import signal
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Absent
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 
 WIDTHS = (30, 512, 8192)
-LIMIT = 150.0  # seconds for a process
 
 
 class Entrant(NamedTuple):
@@ -28,7 +27,7 @@ class Entrant(NamedTuple):
     kind: str
     script: str
     arithmetic: str = FLOAT32
-    widest: int = sys.maxsize
+    widest: int | None = None  # hidden units
 
 
 def _both(*line: str) -> list[Entrant]:
@@ -52,9 +51,15 @@ FIELD = (
     *_both("JAX scan", "peer", "jax_peer --unroll 1"),
     *_both("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
 )
+PEERS = tuple(entrant for entrant in FIELD if entrant.kind == "peer")
+CPU_FIELD = (
+    Entrant("bare NumPy loop", "peer", "numpy_loop"),
+    Entrant("MnistNetNaive", "rung", "rung --network naive"),
+    Entrant("MnistNet", "rung", "rung --network fused"),
+)
 
 
-def row_of(script: str, *, limit: float = LIMIT, **options: Any) -> dict[str, Any]:
+def row_of(script: str, *, limit: float = 150, **options: Any) -> dict[str, Any]:
     """The row that a script of this folder prints, within `limit` seconds, or why there is none."""
     name, *own = script.split()
     given = [text for key, value in options.items() for text in (f"--{key}", str(value))]
@@ -63,78 +68,65 @@ def row_of(script: str, *, limit: float = LIMIT, **options: Any) -> dict[str, An
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return {"failed": f"took more than {limit:g} s"}
-    if done.returncode < 0:
-        return {"failed": f"ended by {signal.Signals(-done.returncode).name}"}
-    if done.returncode:
-        return {"failed": done.stderr.strip().rpartition("\n")[2][:300]}
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        return {"failed": f"printed no row but {done.stdout[-100:]!r}"}
+    rows = re.findall(r"^{.*}$", done.stdout, re.MULTILINE)
+    if done.returncode or not rows:
+        said = done.stderr.strip().rpartition("\n")[2]
+        return {"failed": f"ended with status {done.returncode} and no row: {said[:300]}"}
+    return json.loads(rows[-1])
 
 
-def chosen(field: Sequence[Entrant], only: Sequence[str]) -> list[Entrant]:
-    """Those whose "name, arithmetic" contains a part of `only`; Absent for a part that none has."""
-    keys = [f"{entrant.name}, {entrant.arithmetic}" for entrant in field]
-    if missing := [part for part in only if not any(part in key for key in keys)]:
-        raise Absent(f"no name contains {missing[0]!r}; the names are: {'; '.join(keys)}")
-    return [e for e, key in zip(field, keys) if any(part in key for part in only or ("",))]
-
-
-def time_field(
-    name: str, field: Sequence[Entrant], widths: Sequence[int], *, repeats: int, rounds: int = 2
-) -> dict[str, Any]:
-    """Check and time the field at each width, every other round reversed; print it; its record.
-
-    The record is ``book/results/{name}.json``, written as it goes.
-    """
-    outcomes: dict[Entrant, dict[str, Any]] = {entrant: {} for entrant in field}
-    record = {
-        "what": "One epoch by every contestant, each in a process of its own, up to "
-        f"{rounds} x {repeats} times",
-        "unit": "milliseconds",
-        "backend": backend.name,
-        "data": describe_dataset(),
-        "steps": len(raw(True)[1]) // BATCH_SIZE,
-        "widths": list(widths),
-        "contestants": [
-            {"name": e.name, "kind": e.kind, "arithmetic": e.arithmetic, "widths": outcomes[e]}
-            for e in field
-        ],
-    }
-    turns = [entrant for turn in range(rounds) for entrant in field[:: (-1) ** turn]]
-    for width, entrant in itertools.product(widths, turns):
-        before = outcomes[entrant].get(str(width), {"wall": None})
-        if width > entrant.widest or "wall" not in before:
-            continue
-        given = {"hidden": width, "arithmetic": entrant.arithmetic, "repeats": repeats}
-        row = outcomes[entrant][str(width)] = row_of(entrant.script, **given)
-        for clock in ("host", "gpu", "wall") if before["wall"] else ():
-            if row.get(clock):
-                row[clock] = results.summary(before[clock]["samples"] + row[clock]["samples"])
-        said = row.get("absent") or row.get("failed") or f"{row['wall']['median']:g} ms"
-        print(f"{width:5} {entrant.name}, {entrant.arithmetic}: {said}", flush=True)
-        results.write(name, record)
-    found = results.load(name)
-    print(f"{readme.ladder(found)}\n\nWritten to {name}.json in book/results")
-    return found
+def take_turn(contestant: dict[str, Any], width: int, **options: Any) -> None:
+    """Run a contestant at a width, unless it failed there; its samples join the earlier ones."""
+    before = contestant["widths"].get(str(width))
+    if width > (contestant["widest"] or width) or (before and "wall" not in before):
+        return
+    options |= {"hidden": width, "arithmetic": contestant["arithmetic"]}
+    row = contestant["widths"][str(width)] = row_of(contestant["script"], **options)
+    for clock in ("host", "gpu", "wall"):
+        if before and row.get(clock):
+            row[clock] = results.summary(before[clock]["samples"] + row[clock]["samples"])
+    said = row.get("absent") or row.get("failed") or f"{row['wall']['median']:g} ms"
+    print(f"{width:5} {contestant['name']}, {contestant['arithmetic']}: {said}", flush=True)
 
 
 def run(
-    command: str, *, widths: Sequence[int] = WIDTHS, quick: bool = False, only: Sequence[str] = ()
+    command: str,
+    field: Sequence[Entrant],
+    all_widths: Sequence[int],
+    steps: int | None = None,
+    *,
+    widths: Sequence[int] | None = None,
+    quick: bool = False,
+    only: Sequence[str] = ("",),
 ) -> None:
-    """Check and time the contestants of the command, ladder or peers, whose names contain `only`.
+    """Check and time those of the field whose "name, arithmetic" contains a part of `only`.
 
     Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
     whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
     """
-    field = chosen([e for e in FIELD if command == "ladder" or e.kind == "peer"], only)
+    chosen = [e for e in field if any(part in f"{e.name}, {e.arithmetic}" for part in only)]
+    if not chosen:
+        raise Absent(f"no name contains any of {only}: {'; '.join(e.name for e in field)}")
+    rounds, repeats = (1, 5) if quick else (2, 8)
     name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
-    found = time_field(name, field, widths, repeats=5 if quick else 8, rounds=1 if quick else 2)
-    if name == f"{command}_part" and not only and tuple(widths) == WIDTHS:
-        results.write(command, found)
+    record = {
+        "what": f"One epoch by every contestant, in its own process, {rounds} x {repeats} times",
+        "unit": "milliseconds",
+        "backend": backend.name,
+        "data": describe_dataset(),
+        "steps": steps or len(raw(True)[1]) // BATCH_SIZE,
+        "widths": list(widths or all_widths),
+        "contestants": [entrant._asdict() | {"widths": {}} for entrant in chosen],
+    }
+    for width, turn in itertools.product(record["widths"], range(rounds)):
+        for contestant in record["contestants"][:: (-1) ** turn]:
+            take_turn(contestant, width, repeats=repeats, steps=record["steps"])
+            results.write(name, record)
+    if name == f"{command}_part" and len(chosen) == len(field) and not widths:
+        results.write(command, record)
         if command == "ladder":
             put()
+    print(f"{readme.ladder(results.load(name))}\n\nWritten to {name}.json in book/results")
 
 
 def put() -> None:

@@ -9,18 +9,11 @@ README = results.RESULTS.parents[1] / "README.md"
 BEGIN, END = "<!-- record: python -m tutorial_lib.benchmarks ladder -->", "<!-- end -->"
 
 
-def with_table(text: str, begin: str, table: str) -> str:
-    """The text with a table in place of what stands between the marker `begin` and its end."""
-    before, found, rest = text.partition(begin)
-    _, found_end, after = rest.partition(END)
-    if not (found and found_end):
-        raise ValueError(f"the text lacks the marker {begin!r} or its {END!r}")
-    return f"{before}{begin}\n{table}\n{END}{after}"
-
-
 def put(begin: str, table: str) -> None:
-    """Write a table into the README."""
-    text = with_table(README.read_text(encoding="utf-8"), begin, table)
+    """Write a table into the README, between the marker `begin` and the next `END`."""
+    text = README.read_text(encoding="utf-8")
+    start = text.index(begin) + len(begin)
+    text = f"{text[:start]}\n{table}\n{text[text.index(END, start) :]}"
     README.write_text(text, encoding="utf-8")
 
 
@@ -38,10 +31,8 @@ def ladder(record: dict[str, Any]) -> str:
                 for what in {"absent", "failed"} & set(outcome):
                     notes.append(f"- {name}, {header[-1]}, {what}: {outcome[what]}")
     versions = [f"{package} {version}" for package, version in record["versions"].items()]
-    about = (
-        f"{record['what']}. Median of the runs, {record['steps']} steps an epoch; "
-        f"{record['machine']}; {', '.join(versions)}; {record['date']}."
-    )
+    about = f"{record['what']}. Median of the runs, {record['steps']} steps an epoch; "
+    about += f"{record['machine']}; {', '.join(versions)}; {record['date']}."
     if "not_measured" in record:  # the first look, a part of which is older
         about += " With a star: measured earlier, in another run. Not measured yet: "
         about += f"{', '.join(record['not_measured'])}."

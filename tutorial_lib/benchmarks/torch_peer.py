@@ -10,37 +10,28 @@ from collections.abc import Callable
 from typing import Any
 
 from tutorial_lib import backend
-from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Absent, Contestant, Problem, main
-
-Step = Callable[[Any, Any, Any], None]
+from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Absent, Epoch, Problem, main
 
 
-def eager(weights: list[Any], n: int) -> Step:
-    """As one writes it: autograd, given the gradient of the logits, and ``torch.optim.SGD``."""
+def step_of(form: str, weights: list[Any], n: int) -> Callable[[Any, Any, Any], None]:
+    """The step in one of its forms, for batches of n images."""
     import torch
+    from torch.nn.functional import linear
 
-    wh, bh, wo, bo = (w.requires_grad_() for w in weights)
+    wh, bh, wo, bo = weights
+    rate, ones = LEARNING_RATE / n, torch.ones(n, device=bo.device)
     optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, fused=backend.name == "gpu")
-    linear = torch.nn.functional.linear
 
-    def step(x: Any, t: Any, p: Any) -> None:
+    def eager(x: Any, t: Any, p: Any) -> None:
+        """As one writes it: autograd, given the gradient of the logits, and an optimizer."""
         logits = linear(linear(x, wh, bh).relu(), wo, bo)
         torch.sigmoid(logits.detach(), out=p)
         logits.backward((p - t) / n)
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
-
-
-def by_hand(weights: list[Any], n: int) -> Step:
-    """Eleven operations: ``addmm_`` and ``addmv_`` add the scaled gradient to a weight in place."""
-    import torch
-
-    wh, bh, wo, bo = weights
-    rate, ones = LEARNING_RATE / n, torch.ones(n, device=bo.device)
-
-    def step(x: Any, t: Any, p: Any) -> None:
+    def by_hand(x: Any, t: Any, p: Any) -> None:
+        """Eleven operations: four add a scaled gradient to a weight, in place."""
         hidden = torch.addmm(bh, x, wh.T).relu_()  # (n, H)
         torch.sigmoid(torch.addmm(bo, hidden, wo.T), out=p)
         grad = p - t
@@ -50,16 +41,8 @@ def by_hand(weights: list[Any], n: int) -> Step:
         wh.addmm_(grad_hidden.T, x, alpha=-rate)
         bh.addmv_(grad_hidden.T, ones, alpha=-rate)
 
-    return step
-
-
-def compiled(weights: list[Any], n: int) -> Step:
-    """Through ``torch.compile``: each update is a matmul and one fused kernel."""
-    import torch
-
-    rate = LEARNING_RATE / n
-
-    def step(wh: Any, bh: Any, wo: Any, bo: Any, x: Any, t: Any, p: Any) -> None:
+    def for_compiler(x: Any, t: Any, p: Any, wh: Any, bh: Any, wo: Any, bo: Any) -> None:
+        """Through ``torch.compile``, each update is a matmul and one fused kernel."""
         hidden = torch.addmm(bh, x, wh.T).relu()  # (n, H)
         probabilities = torch.sigmoid(torch.addmm(bo, hidden, wo.T))
         grad = probabilities - t
@@ -70,22 +53,21 @@ def compiled(weights: list[Any], n: int) -> Step:
         bh -= rate * grad_hidden.sum(dim=0)
         p.copy_(probabilities)
 
-    fast = torch.compile(step, dynamic=False, fullgraph=True)
-    return lambda x, t, p: fast(*weights, x, t, p)
+    if form == "compiled":
+        compiled = torch.compile(for_compiler, dynamic=False, fullgraph=True)
+        return lambda x, t, p: compiled(x, t, p, *weights)
+    return eager if form == "eager" else by_hand
 
 
-def captured(epoch: Callable[[], Any], weights: list[Any]) -> Callable[[], Any]:
+def captured(epoch: Epoch, weights: list[Any]) -> Epoch:
     """The epoch as one CUDA graph, the weights as they were; Absent without a GPU."""
     import torch
 
     if backend.name != "gpu":
         raise Absent("a CUDA graph needs a GPU")
-    initial, side, graph = [w.clone() for w in weights], torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.no_grad(), torch.cuda.stream(side):
-        epoch()  # compiles, and sets up the libraries
-    torch.cuda.synchronize()
-    with torch.no_grad(), torch.cuda.graph(graph):
+    initial, graph = [w.clone() for w in weights], torch.cuda.CUDAGraph()
+    epoch()  # compiles, and sets up the libraries
+    with torch.cuda.graph(graph):
         losses = epoch()
     for w, value in zip(weights, initial):
         w.copy_(value)
@@ -97,19 +79,19 @@ def captured(epoch: Callable[[], Any], weights: list[Any]) -> Callable[[], Any]:
     return replay
 
 
-def peer(problem: Problem, options: Namespace) -> Contestant:
-    """The contestant in one of its forms; the graph and the compiled one are captured."""
+def peer(problem: Problem, options: Namespace) -> Epoch:
+    """PyTorch in one of its forms; all but the eager one are captured."""
     import torch
 
+    eager = options.form == "eager"
     device = "cuda" if backend.name == "gpu" else "cpu"
     torch.set_float32_matmul_precision("high" if problem.arithmetic == TF32 else "highest")
     images, labels, initial = problem.in_numpy()
     images, labels = torch.tensor(images, device=device), torch.tensor(labels, device=device)
-    weights = [torch.tensor(w, device=device) for w in initial]
+    weights = [torch.tensor(w, device=device, requires_grad=eager) for w in initial]
     classes = torch.arange(10, device=device)
     probabilities = torch.empty((*labels.shape, 10), device=device)
-    forms = {"eager": eager, "graph": by_hand, "compiled": compiled}
-    step = forms[options.form](weights, problem.batch)
+    step = step_of(options.form, weights, problem.batch)
 
     def epoch() -> Any:
         targets = (labels[..., None] == classes).float()  # (steps, n, 10)
@@ -119,7 +101,7 @@ def peer(problem: Problem, options: Namespace) -> Contestant:
         entropy += (1 - targets) * (1 - probabilities + 1e-8).log()
         return -entropy.mean(dim=(1, 2))
 
-    return epoch if options.form == "eager" else captured(epoch, weights), lambda: weights
+    return epoch if eager else captured(epoch, weights)
 
 
 if __name__ == "__main__":

@@ -23,18 +23,12 @@ def test_calls_are_timed_and_those_of_the_warm_up_not_counted():
     assert (times.host >= 0.002).all()
     assert times.host.min() < 0.05
     assert (times.gpu is None) == (backend.name == "cpu")
-
-
-def test_the_wall_clock_is_the_slower_of_host_and_gpu():
-    host = np.array([1.0, 4.0])
-    assert Times(host, np.array([3.0, 2.0])).wall.tolist() == [3, 4]
-    assert Times(host).wall is host
+    assert Times(np.array([1.0, 4.0]), gpu=np.array([3.0, 2.0])).wall.tolist() == [3, 4]
 
 
 def test_a_summary_has_median_and_quartiles_to_four_digits():
-    found = {"median": 2.346, "quartiles": [1.791, 618.7], "samples": [1.235, 2.346, 1235.0]}
+    found = {"median": 2.346, "quartiles": [1.79, 618.5], "samples": [1.235, 2.346, 1235.0]}
     assert results.summary([1.23456, 2.34567, 1234.56]) == found
-    assert results.summary([1.0, 2.0])["quartiles"] == [1.25, 1.75]
     assert results.summary([7.0]) == {"median": 7.0, "quartiles": [7.0, 7.0], "samples": [7.0]}
 
 
@@ -55,25 +49,19 @@ def test_records_are_compact_whole_and_say_where_they_were_made(monkeypatch, tmp
     assert loaded["versions"].keys() == {"python", "numpy"}
     assert loaded["machine"] == results.machine()
     assert [p.name for p in tmp_path.iterdir()] == ["first_look_h200.json"]
-    results.write("ladder", {"what": "whole"})
+    assert results.write("ladder", {"what": "whole"}) == tmp_path / "ladder.json"
     assert results.ladder()["what"] == "whole"
-    with pytest.raises(FileNotFoundError, match=r"no record 'x'; there are: \['first_look_h200',"):
-        results.load("x")
 
 
 def record(**more):
-    def contestant(name, arithmetic, *outcomes):
-        widths = dict(zip(("30", "8192"), outcomes))
-        return {"name": name, "kind": "rung", "arithmetic": arithmetic, "widths": widths}
-
-    first = {"wall": {"median": 1234.5}, "measured": "earlier"}
-    head = {"what": "A look", "machine": "one H200", "date": "2030-01-02", "steps": 234}
     contestants = [
-        contestant("naive", "float32", first),
-        contestant("ours", "float32", {"wall": {"median": 2.345}}, {"failed": "lost"}),
-        contestant("ours", "tf32", {"absent": "not here"}),
-        contestant("theirs", "tf32", {"wall": {"median": 12.34}}),
+        ("naive", "float32", {"30": {"wall": {"median": 1234.5}, "measured": "earlier"}}),
+        ("ours", "float32", {"30": {"wall": {"median": 2.345}}, "8192": {"failed": "lost"}}),
+        ("ours", "tf32", {"30": {"absent": "not here"}}),
+        ("theirs", "tf32", {"30": {"wall": {"median": 12.34}}}),
     ]
+    contestants = [dict(zip(("name", "arithmetic", "widths"), c)) for c in contestants]
+    head = {"what": "A look", "machine": "one H200", "date": "2030-01-02", "steps": 234}
     rest = {"versions": {"numpy": "2.5"}, "widths": [30, 8192], "contestants": contestants}
     return head | rest | more
 
@@ -99,9 +87,12 @@ def test_a_contestant_s_median_is_found_by_name_width_and_arithmetic():
         assert results.milliseconds(record(), *nowhere) is None
 
 
-def test_a_table_goes_between_its_markers_and_nowhere_else():
+def test_a_table_goes_between_its_markers_and_nowhere_else(monkeypatch, tmp_path):
+    page = tmp_path / "README.md"
+    monkeypatch.setattr(readme, "README", page)
     text = f"# A\n<!-- other -->\nx\n<!-- end -->\n{readme.BEGIN}\nold\n{readme.END}\nrest\n"
-    assert readme.with_table(text, readme.BEGIN, "new") == text.replace("old", "new")
-    for half in ("# A", f"{readme.BEGIN}\nx", f"x\n{readme.END}"):
-        with pytest.raises(ValueError, match="lacks the marker"):
-            readme.with_table(half, readme.BEGIN, "new")
+    page.write_text(text)
+    readme.put(readme.BEGIN, "new")
+    assert page.read_text() == text.replace("old", "new")
+    with pytest.raises(ValueError, match="not found"):
+        readme.put("<!-- missing -->", "new")
