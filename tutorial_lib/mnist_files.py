@@ -1,9 +1,8 @@
 """The four MNIST files: found, verified, downloaded.
 
-A file is identified by the MD5 of its unpacked content, so it may be packed or not and may have
-any of the usual names. The files are read in place, from ``MNIST_ROOT`` or else from ``data``
-beside the package. Nothing is unpacked on disk, and a download gets its name only once it is
-complete. So any number of processes may start at once, and one that is killed does no harm.
+A file is identified by the MD5 of its unpacked content, packed or not and under any usual name. It
+is read in place, in ``MNIST_ROOT`` or else in ``data`` beside the package. A download gets its name
+once it is complete: any number of processes may start at once, and one that is killed does no harm.
 """
 
 import functools

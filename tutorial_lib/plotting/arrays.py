@@ -96,13 +96,12 @@ def plot_memory_order(matrix: Array) -> None:
     values = to_numpy(matrix)
     shades = np.indices(values.shape)[0] / len(values)
     axes = panels(2, 8.5, 0.5 * len(values) + 0.5, width_ratios=(values.shape[1], values.size))
-    for axis, shape in zip(axes, (values.shape, (1, values.size))):
+    titles = "the matrix", f"in memory, strides {strides}"
+    for axis, shape, title in zip(axes, (values.shape, (1, values.size)), titles):
         own, texts = (np.reshape(x, shape, order) for x in (shades, np.char.mod("%g", values)))
         draw_cells(axis, own, texts, cmap="Blues", edgecolors="white", vmin=-0.2, vmax=1.3)
-        axis.set_aspect("equal")
+        axis.set(title=title, aspect="equal")
         axis.axis("off")
-    axes[0].set_title("the matrix")
-    axes[1].set_title(f"in memory, strides {strides}")
 
 
 @styled
