@@ -15,7 +15,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from packaging.requirements import Requirement
 
 from tutorial_lib import backend
 from tutorial_lib.tests.imports import GPU_LIBRARIES, without
@@ -68,33 +67,6 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
     assert "1 passed" in run("-m", "pytest", *arguments, PYTHONPATH=str(ROOT))
 
 
-@pytest.mark.skipif(not shutil.which("sed"), reason="needs sed, as make does")
-def test_the_makefile_cuts_the_requirements_where_their_headings_are():
-    names = []
-    for cut in re.findall(r"sed '(.+)' requirements.txt >", (ROOT / "Makefile").read_text()):
-        text = subprocess.check_output(["sed", cut, ROOT / "requirements.txt"], text=True)
-        names += [{Requirement(line).name for line in text.splitlines() if line[:1].isalpha()}]
-    pages, tools = names
-    assert "jupyter-book" in pages < tools
-    assert "pytest" in tools - pages
-    assert not tools & (CUDA | TORCH)
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-@pytest.mark.parametrize(
-    ("system", "python", "folder"), [("Windows_NT", "python", "Scripts"), ("", "python3", "bin")]
-)
-def test_make_finds_python_where_the_system_puts_it(system, python, folder):
-    command = ["make", "--no-print-directory", "-n", "-B", f"OS={system}", "lab", ".venv/cuda13"]
-    outer = {"PYTHON", "CUDA", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # of `make test` itself
-    plain = {name: value for name, value in os.environ.items() if name not in outer}
-    lines = subprocess.check_output(command, cwd=ROOT, text=True, env=plain).splitlines()
-    assert lines[0].startswith(f"{python} -m venv --upgrade-deps .venv")
-    assert f".venv/{folder}/jupyter lab notebooks" in lines
-    assert not [line for line in lines if "/dev/" in line]
-    assert [line for line in lines if line.startswith(f".venv/{folder}/python -m pip install")]
-
-
 def test_the_requirements_resolve_to_wheels_for_every_laptop():
     """uv resolves each stack for each laptop, all at once: metadata only, wheels only.
 
@@ -103,17 +75,12 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     uv = pytest.importorskip("uv", reason="needs uv").find_uv_bin()
     # macOS 14 is the oldest that torch supports; a hanging network shall not hang the tests.
     settings = {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}
+    options = {"env": os.environ | settings, "cwd": ROOT, "text": True}
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     runs = {}
     for laptop, (cupy, stack) in itertools.product(LAPTOPS, STACKS.items()):
         command = f"pip compile --only-binary :all: --no-annotate -p {stack} --python-platform"
-        runs[laptop, cupy] = subprocess.Popen(
-            [uv, *command.split(), LAPTOPS[laptop]],
-            env=os.environ | settings,
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        runs[laptop, cupy] = subprocess.Popen([uv, *command.split(), LAPTOPS[laptop]], **options)
     results = {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
     for (laptop, cupy), (found, error, status) in results.items():
         if re.search("Failed to fetch|error sending request|offline|timed out", error):

@@ -151,7 +151,7 @@ def test_a_figure_shows_its_data_in_the_book_s_style(name, arguments, options, e
 
 def test_every_figure_is_tested_and_the_colors_are_those_of_the_style_sheet():
     cycle = styled(lambda: plt.rcParams["axes.prop_cycle"].by_key()["color"])()
-    assert [f"#{color}" for color in cycle] == [BLUE, ORANGE, GREY]
+    assert [f"#{color.strip('#')}" for color in cycle] == [BLUE, ORANGE, GREY]
     assert {f"plot_{name}" for name, *_ in FIGURES} == {x for x in dir(plotting) if "plot_" in x}
 
 
