@@ -79,7 +79,9 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     runs = {}
     for laptop, (cupy, stack) in itertools.product(LAPTOPS, STACKS.items()):
-        command = f"pip compile --only-binary :all: --no-annotate -p {stack} --python-platform"
+        command = (
+            f"pip compile --quiet --only-binary :all: --no-annotate -p {stack} --python-platform"
+        )
         runs[laptop, cupy] = subprocess.Popen([uv, *command.split(), LAPTOPS[laptop]], **options)
     results = {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
     for (laptop, cupy), (found, error, status) in results.items():

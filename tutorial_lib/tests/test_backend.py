@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from itertools import repeat
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -38,12 +40,7 @@ def test_each_thing_that_keeps_a_gpu_from_being_used_is_named(monkeypatch):
     runtime, invisible = cupy.cuda.runtime, cupy.cuda.runtime.CUDARuntimeError(35)
 
     def problem(place, name, result):
-        def answer(*arguments):
-            if isinstance(result, Exception):
-                raise result
-            return result
-
-        monkeypatch.setattr(place, name, answer)
+        monkeypatch.setattr(place, name, Mock(side_effect=repeat(result)))  # errors are raised
         return backend.find_gpu_problem()
 
     assert "no NVIDIA driver" in problem(ctypes, "CDLL", OSError())
@@ -75,14 +72,12 @@ print(BATCH_SIZE, Matmul, MatmulEpilog, MnistNet, MnistNetBase, MnistNetNaive, b
 
 
 def test_doctor_says_what_is_used_and_what_is_wrong(fresh_dataset, monkeypatch, tmp_path, capsys):
-    def fail(seed):
-        raise ImportError("no libcurand: install nvidia-curand-cu12")
-
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
     assert re.fullmatch(r".+ \| .+ \| 5,000-image MNIST sample .*", describe_backend())
     forget()
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"half")
-    monkeypatch.setattr(backend.random, "seed", fail)
+    missing = ImportError("no libcurand: install nvidia-curand-cu12")
+    monkeypatch.setattr(backend.random, "seed", Mock(side_effect=missing))
     gpu = backend.find_gpu_problem() or "works"
     for line in (
         f"\nnumpy +{np.__version__}\n",

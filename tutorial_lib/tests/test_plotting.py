@@ -57,7 +57,7 @@ FACTS = {
     "y": lambda axis: [y for line in axis.lines for y in line.get_ydata()],
     "band": lambda axis: sorted({y for _, y in axis.collections[0].get_paths()[0].vertices}),
     "lefts": lambda axis: [box.get_x() for box in axis.patches if box.get_height()],
-    "rights": lambda axis: [x.get_x() + x.get_width() for x in axis.patches if x.get_height()],
+    "widths": lambda axis: [box.get_width() for box in axis.patches if box.get_height()],
     "tops": lambda axis: [x.get_y() + x.get_height() for x in axis.patches if x.get_height()],
     "colors": lambda axis: [to_hex(b.get_facecolor()) for b in axis.patches if b.get_height()],
     "marks": lambda axis: [x for m in axis.lines[:-1] for x in (m.get_marker(), m.get_mfc())],
@@ -96,8 +96,7 @@ FIGURES = [
         "marks": ["o", "white", "o", BLUE, "D", BLUE, "o", ORANGE]}),
     ("launch_queue", [{"host": (10, 4), "GPU": (4, 10)}], {}, {
         "colors": [ORANGE, BLUE] * 6, "words": ["step 1", "step 2", "step 3"] * 2,
-        "lefts": [0, 10, 10, 20, 20, 30, 0, 4, 4, 14, 8, 24],
-        "rights": [10, 14, 20, 24, 30, 34, 4, 14, 8, 24, 12, 34]}),
+        "widths": [10, 4] * 3 + [4, 10] * 3, "lefts": [0, 10, 10, 20, 20, 30, 0, 4, 4, 14, 8, 24]}),
     ("learning_curve", [{"ours": range(10, 21)}], {}, {
         "x": [*range(11), 9, 10], "y": [*range(10, 21), 14.5, 15.5], "words": ["ours"]}),
     ("logarithmic", [[1, 9, 99], {"e": [1e-3, 2, 0]}], {}, {"y": [1e-3, 2, np.nan]}),
