@@ -3,7 +3,6 @@
 That the chapters need none either is seen by `pytest --nbval`: see notebooks/conftest.py.
 """
 
-import ast
 import itertools
 import os
 import re
@@ -79,9 +78,7 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     runs = {}
     for laptop, (cupy, stack) in itertools.product(LAPTOPS, STACKS.items()):
-        command = (
-            f"pip compile --quiet --only-binary :all: --no-annotate -p {stack} --python-platform"
-        )
+        command = f"pip compile -q --only-binary :all: --no-annotate -p {stack} --python-platform"
         runs[laptop, cupy] = subprocess.Popen([uv, *command.split(), LAPTOPS[laptop]], **options)
     results = {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
     for (laptop, cupy), (found, error, status) in results.items():
@@ -94,13 +91,3 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
         assert names & (CUDA | TORCH) == expected, f"{laptop}, {cupy}"
         libraries = [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
         assert bool(libraries) == linux, f"{laptop}, {cupy}"
-
-
-def test_text_files_are_read_as_utf_8_on_windows_too():
-    """The default there is the code page, in which neither the pages nor the notebooks are."""
-    for path in [*ROOT.glob("tutorial_lib/**/*.py"), *ROOT.glob("book/**/*.py")]:
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            function = getattr(call, "func", None)
-            if isinstance(function, ast.Attribute) and function.attr in ("read_text", "write_text"):
-                given = {keyword.arg for keyword in call.keywords}
-                assert "encoding" in given or "tests" in path.parts, f"{path}, line {call.lineno}"

@@ -68,7 +68,6 @@ FACTS = {
     "pixels": lambda axis: [image.get_array()[0, 0] for image in axis.images],
     "blue": lambda axis: [to_hex(image.to_rgba(1000)) for image in axis.images],
     "limits": lambda axis: [*axis.get_xlim()],
-    "down": lambda axis: [axis.yaxis_inverted()],
 }
 # The function, its arguments and keywords, and the facts of all its axes, one after the other.
 # fmt: off
@@ -80,7 +79,7 @@ FIGURES = [
         "words": ["0.90", "0.80", "0.10", "1.50", "1.00", "0.50"],  # the widest on top
         "edges": [[[2, 1], [2, 2]], [[0, 1], [1, 1]], [[1, 1], [2, 1]]]}),
     ("confusion", [COUNTS], {}, {
-        "words": [*map(str, COUNTS.ravel())], "cells": [0, 10, 0, 5, 0, 7, 0, 6, 0], "down": [1],
+        "words": [*map(str, COUNTS.ravel())], "cells": [0, 10, 0, 5, 0, 7, 0, 6, 0],
         "inks": [GREY, "white", "#d9dbde", "black", GREY, "white", "#d9dbde", "black", GREY]}),
     ("curves", [{"1": ([0, 1, 2], CLOSE), "2": ([0, 1], {"c": [5, 6]})}], {}, {
         "y": [1, 2, 3.01, 9, 2, 3, 1, 1, 3.02, 5, 6], "band": [1, 3.01, 4, 5, 6],
