@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, settings
 from tutorial_lib import backend, dataset, mnist_files
 from tutorial_lib.tests.browser import chromium
 
-# A busy machine draws slowly: no reason to fail.
-slow = [HealthCheck.too_slow]
+slow = [HealthCheck.too_slow]  # a busy machine draws slowly: no reason to fail
 settings.register_profile("book", deadline=None, max_examples=60, suppress_health_check=slow)
 settings.load_profile("book")
 

@@ -1,7 +1,4 @@
-"""A laptop has no GPU libraries: the package needs NumPy alone, and requirements.txt installs.
-
-That the chapters need none either is seen by `pytest --nbval`: see notebooks/conftest.py.
-"""
+"""A laptop has no GPU libraries: the package needs NumPy alone, and requirements.txt installs."""
 
 import itertools
 import os

@@ -34,10 +34,9 @@ def test_the_backend_is_chosen_by_request_and_what_is_missing_is_named():
 
 
 def test_each_thing_that_keeps_a_gpu_from_being_used_is_named(monkeypatch):
-    cupy = pytest.importorskip("cupy")  # before the loader is replaced, which they use themselves
+    pytest.importorskip("nvmath.linalg.advanced")  # before the loader is replaced, which it uses
     cublaslt = pytest.importorskip("nvmath.bindings").cublasLt
-    pytest.importorskip("nvmath.linalg.advanced")
-    runtime, invisible = cupy.cuda.runtime, cupy.cuda.runtime.CUDARuntimeError(35)
+    runtime = pytest.importorskip("cupy").cuda.runtime
 
     def problem(place, name, result):
         monkeypatch.setattr(place, name, Mock(side_effect=repeat(result)))  # errors are raised
@@ -50,7 +49,9 @@ def test_each_thing_that_keeps_a_gpu_from_being_used_is_named(monkeypatch):
             patch.setitem(sys.modules, module, None)
             found = backend.find_gpu_problem()
         assert re.fullmatch(rf"CuPy .* imported \(.*{module} .*\): pip install .*cu12\]'", found)
-    assert problem(runtime, "getDeviceCount", invisible).startswith("CuPy sees no GPU (")
+    assert problem(runtime, "getDeviceCount", runtime.CUDARuntimeError(35)).startswith(
+        "CuPy sees no GPU ("
+    )
     monkeypatch.setattr(runtime, "getDeviceCount", lambda: 1)
     found = problem(cublaslt, "get_version", RuntimeError("no libcublasLt.so.12"))
     assert found.startswith("cuBLASLt cannot be loaded (no libcublasLt.so.12): pip install")

@@ -2,11 +2,10 @@
 
 import gzip
 import hashlib
-import importlib.util
 import os
 import re
+import runpy
 import shutil
-import socket
 import tempfile
 import threading
 import urllib.request
@@ -49,7 +48,7 @@ def mirror(tiny, monkeypatch, tmp_path):
     asked, place = [], write(tiny, place=tmp_path / "mirror")
 
     def open_and_note(url, timeout):
-        assert (timeout, socket.getdefaulttimeout()) == (mnist_files.TIMEOUT, None)
+        assert timeout == mnist_files.TIMEOUT
         asked.append(url.rpartition("/")[2])
         return URLOPEN(url, timeout=timeout)
 
@@ -137,7 +136,6 @@ def test_the_full_data_set_is_what_torchvision_reads_and_holds_the_sample(tmp_pa
 
     assert dataset.describe_dataset() == "MNIST, 60,000 + 10,000 images"
     assert mnist_files.MIRRORS[0] == MNIST.mirrors[0]
-    assert mnist_files.MIRRORS[1].startswith("http://")  # for a Python that has no certificates
     for train, names, full in ((True, NAMES[:2], 234), (False, NAMES[2:], 39)):
         for name in names:
             (tmp_path / name).write_bytes(mnist_files.verified_files()[name])
@@ -175,7 +173,6 @@ DAMAGES = {
     "truncated": edit(lambda content: content[: len(content) // 2]),
     "a bit flipped": edit(lambda content: content[:-9] + bytes([content[-9] ^ 1] * 9)),
     "no deflate stream": edit(lambda content: content[:10] + b"\7" + content[11:]),
-    "empty": edit(lambda content: b""),
     "a web page": edit(lambda content: b"<html>Please sign in to the network</html>"),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "a link": lambda path: (path.unlink(), path.symlink_to("no")),
@@ -300,7 +297,6 @@ def test_a_root_that_is_a_mistake_is_an_error(tiny, mirror, mistake, monkeypatch
     spoil, word = MISTAKES[mistake]
     spoil(root, monkeypatch)
     assert re.fullmatch(f"{re.escape(str(root))} {CANNOT.format(word)}", refusal(capsys))
-    assert bool(mirror) == (mistake == "full")
     assert not [path for path in folder().glob("*") if path.is_file()]
 
 
@@ -312,9 +308,7 @@ def test_a_folder_of_other_files_is_no_place_for_the_sample(tiny, capsys):
 
 def test_notebooks_are_compared_on_the_full_data_set_alone(tiny, monkeypatch, tmp_path):
     path = Path(dataset.__file__).parents[1] / "notebooks" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("notebooks_conftest", path)
-    notebooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(notebooks)
+    notebooks = SimpleNamespace(**runpy.run_path(str(path)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_ROOT", "root")
     for lax, said in ((True, "NOT compared"), (False, "compared strictly")):
