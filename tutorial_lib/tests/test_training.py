@@ -159,5 +159,5 @@ def test_doctor_as_a_program():
     run = subprocess.run(
         [sys.executable, "-m", "tutorial_lib", "doctor"], capture_output=True, text=True, check=True
     )
-    for word in ("python", "numpy", "nvmath-python", "GPU", "Backend", "Weights", "Data", "MNIST"):
+    for word in ("Python", "numpy", "nvmath-python", "GPU", "Backend", "Weights", "Data", "MNIST"):
         assert word in run.stdout
