@@ -1,6 +1,7 @@
 """The command line: `python -m tutorial_lib doctor` and `python -m tutorial_lib train`."""
 
 import argparse
+import math
 
 from tutorial_lib import describe_backend, get_loader, test, train
 from tutorial_lib.doctor import report
@@ -22,6 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.command == "doctor":
         print(report())
         return
+    if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
+        parser.error("--epochs must be at least 1, --learning-rate finite and above 0")
     try:
         with NETWORKS[options.net](784, options.hidden, 10) as model:
             print(describe_backend())
@@ -29,8 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
             settings = {"epochs": options.epochs, "learning_rate": options.learning_rate}
             times = measure(lambda: train(model, **settings), repeats=1, warm_up=0)
             print(f"Accuracy: {test(model):.4f}")
-    except (ValueError, RuntimeError) as error:  # settings, a GPU or files that cannot be used
-        parser.error(str(error))
+    except (ValueError, RuntimeError) as error:  # a width, a GPU or files that cannot be used
+        parser.error(f"--net {options.net} --hidden {options.hidden}: {error}")
     print(f"Time: {times.wall[0]:.2f} s for {options.epochs} epoch{'s' * (options.epochs > 1)}")
 
 

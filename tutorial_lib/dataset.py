@@ -70,10 +70,7 @@ def raw(train: bool, /) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_mnist() -> Path | None:
-    """The root of the full data set, checked, downloaded if need be; None: take the sample.
-
-    Raises DatasetError if the folder, or a file that is needed, cannot be used.
-    """
+    """The root of the full data set, or None for the sample. Raises DatasetError like `raw`."""
     return mnist_root() if verified_files() else None
 
 
