@@ -1,7 +1,5 @@
 """The companion package of the book: one network: plain, fused, and fast."""
 
-from typing import Any
-
 from tutorial_lib.backend import Matmul, MatmulEpilog, xp
 from tutorial_lib.dataset import BATCH_SIZE, get_loader
 from tutorial_lib.doctor import describe_backend
@@ -12,29 +10,9 @@ from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.show import show
 from tutorial_lib.training import test, train
 
-__all__ = [
-    "BATCH_SIZE",
-    "Matmul",
-    "MatmulEpilog",
-    "MnistNet",
-    "MnistNetBase",
-    "MnistNetNaive",
-    "binary_cross_entropy",
-    "describe_backend",
-    "get_loader",
-    "one_hot",
-    "plot_predictions",
-    "show",
-    "sigmoid",
-    "test",
-    "train",
-    "xp",
-]
 
+def plot_predictions(model: MnistNetBase, num_samples: int = 10) -> None:
+    """`plotting.plot_predictions`, which imports matplotlib only when it is called."""
+    from tutorial_lib import plotting
 
-def __getattr__(name: str) -> Any:
-    if name == "plot_predictions":  # matplotlib is imported by those who plot
-        from tutorial_lib.plotting import plot_predictions
-
-        return plot_predictions
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    plotting.plot_predictions(model, num_samples)

@@ -5,7 +5,6 @@ CuPy and nvmath on a GPU that works, otherwise NumPy and `reference`. `TUTORIAL_
 """
 
 import ctypes
-import importlib
 import os
 import sys
 from typing import Any
@@ -19,19 +18,15 @@ def find_gpu_problem() -> str:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return "no NVIDIA driver (libcuda): install one, or move to a machine with an NVIDIA GPU"
-    packages = {"cupy": "cupy-cuda12x", "nvmath.linalg.advanced": "nvmath-python[cu12]"}
-    for module, package in packages.items():
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            library = module.partition(".")[0]
-            return f"{library} cannot be imported ({error}): pip install '{package}'"
-    import cupy
-    from nvmath.bindings import cublasLt
-
     try:
-        if not cupy.cuda.runtime.getDeviceCount():
-            return "no NVIDIA GPU is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
+        import cupy
+        from nvmath.bindings import cublasLt
+        from nvmath.linalg.advanced import matmul
+    except ImportError as error:
+        packages = "cupy-cuda12x 'nvmath-python[cu12]'"
+        return f"CuPy or nvmath cannot be imported ({error}): pip install {packages}"
+    try:
+        cupy.cuda.runtime.getDeviceCount()  # 0 is an error, too
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CuPy sees no GPU ({error}): see nvidia-smi and CUDA_VISIBLE_DEVICES"
     try:
@@ -44,9 +39,7 @@ def find_gpu_problem() -> str:
 def _choose(requested: str) -> tuple[str, str]:
     if requested not in ("", "cpu", "gpu"):
         raise ValueError(f"TUTORIAL_BACKEND must be gpu or cpu, it is {requested!r}")
-    if requested == "cpu":
-        return "cpu", "TUTORIAL_BACKEND=cpu"
-    problem = find_gpu_problem()
+    problem = "TUTORIAL_BACKEND=cpu" if requested == "cpu" else find_gpu_problem()
     if requested == "gpu" and problem:
         raise RuntimeError(f"TUTORIAL_BACKEND=gpu, but {problem}")
     return ("cpu", problem) if problem else ("gpu", "")
@@ -73,22 +66,6 @@ else:
     from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions
 
 Array = xp.ndarray  # the type of the backend's arrays
-
-__all__ = [
-    "Array",
-    "Matmul",
-    "MatmulComputeType",
-    "MatmulEpilog",
-    "MatmulOptions",
-    "find_gpu_problem",
-    "matmul",
-    "name",
-    "random",
-    "reason",
-    "synchronize",
-    "to_numpy",
-    "xp",
-]
 
 
 def to_numpy(x: Any) -> np.ndarray:

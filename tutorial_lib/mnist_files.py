@@ -1,20 +1,18 @@
 """The four MNIST files: found, verified, downloaded.
 
-A file is identified by the MD5 of its unpacked content, so it may be packed or not and may have
-any of the usual names. The files are read in place, from ``MNIST_ROOT`` or else from ``data``
-beside the package. Nothing is unpacked on disk, and a download gets its name only once it is
-complete. So any number of processes may start at once, and one that is killed does no harm.
+A file is identified by the MD5 of its unpacked content, packed or not and under any usual name. It
+is read in place, in ``MNIST_ROOT`` or else in ``data`` beside the package. A download gets its name
+once it is complete: any number of processes may start at once, and one that is killed does no harm.
 """
 
 import functools
-import gzip
 import hashlib
 import http.client
 import os
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-import uuid
 import zlib
 from pathlib import Path
 
@@ -39,10 +37,7 @@ class DatasetError(RuntimeError):
 def mnist_root() -> Path:
     """The folder of the data, absolute: `MNIST_ROOT`, else ``data`` at the repository's root."""
     root = Path(os.environ.get("MNIST_ROOT") or Path(__file__).parent.parent / "data")
-    try:
-        return root.expanduser().absolute()
-    except RuntimeError as error:
-        raise DatasetError(f"MNIST_ROOT is {root}: {error} Write the path in full.") from error
+    return root.expanduser().absolute()
 
 
 @functools.cache
@@ -55,25 +50,22 @@ def verified_files() -> dict[str, bytes]:
     folder = root / PLACES[0]
     files, faults = _search(root)
     missing = [name for name in FILES.values() if name not in files]
-    if texts := [text for name, text in faults if name in missing]:
+    if texts := [faults[name] for name in missing if name in faults]:
         raise DatasetError(f"{'; '.join(texts)}. Delete it and run again to download it anew.")
     try:
         for name in missing:
             files[name] = _download(name, folder)
     except urllib.error.URLError as error:
-        content = next((path for path in root.rglob("[!.]*") if not path.is_dir()), None)
-        if content:  # the sample is for an empty folder: this one was meant to hold MNIST
-            held = ", ".join(files) or content.relative_to(root)
-            missing = ", ".join(name for name in FILES.values() if name not in files)
+        missing = ", ".join(name for name in FILES.values() if name not in files)
+        lack = f"{root} has no {missing}, and downloading failed ({error.reason})."
+        if any(not path.is_dir() for path in root.rglob("[!.]*")):  # it was meant to hold MNIST
             raise DatasetError(
-                f"{root} holds {held}, but not {missing}, and downloading failed ({error.reason}). "
-                f"Run again with a network, put the missing .gz files into {folder}, or let "
+                f"{lack} Run again with a network, put the missing .gz files into {folder}, or let "
                 "MNIST_ROOT name an empty folder to use the sample."
             ) from error
         print(
-            f"WARNING: no MNIST files in {folder} and no way to download them ({error.reason}). "
-            "Using the 5,000-image sample that ships with tutorial_lib: losses and accuracies will "
-            "differ from the book's. The setup page says how to bring the files.",
+            f"WARNING: {lack} Using the 5,000-image sample: losses and accuracies will differ from "
+            "the book's. The setup page says how to bring the files.",
             file=sys.stderr,
         )
         return {}
@@ -85,32 +77,23 @@ def verified_files() -> dict[str, bytes]:
     return files
 
 
-def _search(root: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
-    """The intact files by name; and for each file that is not what its name says, that and why."""
-    files, faults = {}, []
-    paths = [path for place in PLACES for path in (root / place).glob("*ubyte*")]
-    for path in sorted(paths, key=lambda path: (path.suffix == ".gz", path)):  # .gz is slower
+def _search(root: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The intact files by name, and what is wrong with a file of that name that is not intact."""
+    files, faults = {}, {}
+    for path in sorted(path for place in PLACES for path in (root / place).glob("*ubyte*")):
         name = path.name.removesuffix(".gz").replace(".idx", "-idx")
         try:
             found, content = _verify(path.read_bytes())
-        except OSError as error:
-            faults.append((name, f"{path} cannot be read ({error.strerror})"))
-        except ValueError as error:
-            faults.append((name, f"{path} is damaged or half downloaded: {error}"))
-        else:
             files[found] = content
-            faults.append((name, f"{path} is {found} under a wrong name"))
-        if len(files) == len(FILES):
-            break
+            faults[name] = f"{path} is {found} under a wrong name"
+        except (OSError, ValueError, zlib.error) as error:
+            faults[name] = f"{path} is damaged or cannot be read ({error})"
     return files, faults
 
 
 def _verify(stored: bytes) -> tuple[str, bytes]:
-    """Which of the four files this is, and its unpacked content; ValueError: none, and why."""
-    try:
-        content = gzip.decompress(stored) if stored.startswith(b"\x1f\x8b") else stored
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"its {len(stored):,} bytes cannot be unpacked ({error})") from error
+    """Which of the four files this is, and its unpacked content; ValueError or zlib.error: none."""
+    content = zlib.decompress(stored, wbits=31) if stored.startswith(b"\x1f\x8b") else stored
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 not in FILES:
         raise ValueError(f"its {len(content):,} bytes have MD5 {md5}, as no file of MNIST has")
@@ -123,32 +106,21 @@ def _download(name: str, folder: Path) -> bytes:
     Raises URLError if no mirror gives it, another OSError for a folder that cannot hold it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.R_OK | os.W_OK):
-        raise PermissionError(f"no permission to read and write in {folder}")
-    causes = []
-    for url in (f"{mirror}{name}.gz" for mirror in MIRRORS):
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-                packed = answer.read()
-            found, content = _verify(packed)
-            if found != name:
-                raise ValueError(f"it is {found}")
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            causes.append(f"{url}: {error}")
-        else:
-            _save(packed, folder / f"{name}.gz")
+    causes, path = [], folder / f"{name}.gz"
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as hidden:
+        unfinished = Path(hidden, ".part")  # renamed when it is whole: nobody finds half a file
+        for url in (f"{mirror}{name}.gz" for mirror in MIRRORS):
+            try:
+                with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+                    packed = answer.read()
+                found, content = _verify(packed)
+                if found != name:
+                    raise ValueError(f"it is {found}")
+            except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
+                causes.append(f"{url}: {error}")
+                continue
+            unfinished.write_bytes(packed)
+            if not path.exists():  # another process may have saved it, and a third may read it
+                unfinished.replace(path)
             return content
     raise urllib.error.URLError("; ".join(causes))
-
-
-def _save(packed: bytes, path: Path) -> None:
-    """Write under another name and rename: nobody ever finds half a file."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(packed)
-        temporary.replace(path)
-    except PermissionError:  # on Windows, if another process has just saved and now reads it
-        if not path.exists():
-            raise
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """The book's pictures. The only part of the package that imports matplotlib."""
 
-# ruff: noqa: F401
 from tutorial_lib.plotting.arrays import (
     plot_confusion,
     plot_digits,
@@ -11,17 +10,15 @@ from tutorial_lib.plotting.arrays import (
     plot_predictions,
     plot_weights,
 )
-from tutorial_lib.plotting.curves import (
+from tutorial_lib.plotting.charts import (
     plot_bars,
+    plot_break_even,
     plot_curves,
     plot_histograms,
-    plot_learning_curve,
-    plot_logarithmic,
-)
-from tutorial_lib.plotting.records import (
-    plot_break_even,
     plot_ladder,
     plot_launch_queue,
+    plot_learning_curve,
+    plot_logarithmic,
     plot_phases,
     plot_roofline,
 )

@@ -15,12 +15,11 @@ from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, draw_cells, panels, 
 
 
 @styled
-def plot_digits(images: Array, titles: Sequence[str], *, columns: int = 10, **look: Any) -> None:
-    """Draw images (n, 784), dark on light or with the `look` of `Axes.imshow`, `columns` to a row,
-    as many as there are titles."""
-    rows = -(-len(titles) // columns)
+def plot_digits(images: Array, titles: Sequence[str], **look: Any) -> None:
+    """Draw the first images (n, 784), one per title, ten to a row; `look` as in `Axes.imshow`."""
+    rows = -(-len(titles) // 10)
     height = 1.2 if any(titles) else 0.95
-    _, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, height * rows), squeeze=False)
+    _, axes = plt.subplots(rows, 10, figsize=(9.5, height * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, to_numpy(images), titles):
@@ -43,25 +42,24 @@ def plot_predictions(model: MnistNetBase, num_samples: int = 10) -> None:
     plot_digits(images, [f"{prediction} ({label})" for prediction, label in pairs])
 
 
-def plot_mistakes(model: MnistNetBase, num_samples: int = 20) -> None:
-    """Test digits that the network gets wrong, surest first, titled ``prediction (label)``."""
+def plot_mistakes(model: MnistNetBase) -> None:
+    """The 20 wrong answers that the network is surest of, titled ``prediction (label)``."""
     answers = [(x, labels, model.forward(x)) for x, labels in get_loader(train=False)]
     images, labels, outputs = (np.concatenate(list(map(to_numpy, x))) for x in zip(*answers))
     predictions, sure = outputs.argmax(axis=1), outputs.max(axis=1)
     wrong = np.flatnonzero(predictions != labels)
-    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:num_samples]
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:20]
     plot_digits(images[surest], [f"{predictions[i]} ({labels[i]})" for i in surest])
 
 
 @styled
 def plot_confusion(counts: np.ndarray) -> None:
-    """Counts (10, 10) as a picture, label downwards and prediction to the right: mistakes shaded,
-    right answers in grey."""
+    """Counts (10, 10), label downwards, prediction to the right: mistakes shaded, the rest grey."""
     _, axis = plt.subplots(figsize=(5.2, 4.8))
     right, names = np.eye(len(counts), dtype=bool), range(len(counts))
     mistakes = np.where(right, 0, counts)
-    inks = np.where(mistakes > 0.6 * mistakes.max(), "white", "black")
-    inks = np.where(right, GREY, np.where(mistakes == 0, "#d9dbde", inks))
+    dark = mistakes > 0.6 * mistakes.max()
+    inks = np.select([right, mistakes == 0, dark], [GREY, "#d9dbde", "white"], "black")
     draw_cells(axis, mistakes, counts, inks, (names, names), cmap="Oranges")
     axis.set(xlabel="prediction", ylabel="label", aspect="equal")
 
@@ -78,10 +76,10 @@ def plot_flattening(image: Array) -> None:
     for axis in (line, part):
         axis.imshow(to_numpy(image).reshape(1, 784), extent=(0, 784, 1, 0), aspect="auto")
     for title, axis in axes.items():
-        for row, color in zip(range(11, 15), (BLUE, ORANGE, BLUE, ORANGE)):
+        for row in range(11, 15):
             corner = (0, row) if axis is square else (28 * row, 0)
-            frame = Rectangle(corner, 28, 1, fill=False, ec=color, lw=1.6, clip_on=False)
-            axis.add_patch(frame)
+            look = {"fill": False, "ec": (ORANGE, BLUE)[row % 2], "lw": 1.6, "clip_on": False}
+            axis.add_patch(Rectangle(corner, 28, 1, **look))
         axis.set(title=title, yticks=[])
         axis.spines[:].set_visible(True)
         axis.grid(visible=False)
@@ -98,13 +96,12 @@ def plot_memory_order(matrix: Array) -> None:
     values = to_numpy(matrix)
     shades = np.indices(values.shape)[0] / len(values)
     axes = panels(2, 8.5, 0.5 * len(values) + 0.5, width_ratios=(values.shape[1], values.size))
-    for axis, shape in zip(axes, (values.shape, (1, values.size))):
+    titles = "the matrix", f"in memory, strides {strides}"
+    for axis, shape, title in zip(axes, (values.shape, (1, values.size)), titles):
         own, texts = (np.reshape(x, shape, order) for x in (shades, np.char.mod("%g", values)))
         draw_cells(axis, own, texts, cmap="Blues", edgecolors="white", vmin=-0.2, vmax=1.3)
-        axis.set_aspect("equal")
+        axis.set(title=title, aspect="equal")
         axis.axis("off")
-    axes[0].set_title("the matrix")
-    axes[1].set_title(f"in memory, strides {strides}")
 
 
 @styled

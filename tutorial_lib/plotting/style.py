@@ -1,6 +1,5 @@
 """The style sheet and its colors, and what several figures share."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -9,17 +8,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREY = COLORS = "#2a6f97", "#d1662b", "#8a8f98"  # the style sheet's, in its order
+BLUE, ORANGE, GREY = "#2a6f97", "#d1662b", "#8a8f98"  # the style sheet's, in its order
 
 # A decorator: what the function draws follows the style sheet, and no other figure does.
 styled = plt.style.context(Path(__file__).with_name("book.mplstyle"))
-
-
-def colored(named: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Each (name, value, color); ValueError for more names than colors."""
-    if len(named) > len(COLORS):
-        raise ValueError(f"a figure has colors for {len(COLORS)} names, not for {list(named)}")
-    return zip(named, named.values(), COLORS)
 
 
 def panels(number: int, width: float, height: float, **options: Any) -> np.ndarray:
@@ -28,8 +20,7 @@ def panels(number: int, width: float, height: float, **options: Any) -> np.ndarr
 
 
 def label_lines(axis: Axes) -> None:
-    """Write the name of each line that has one at its right end, none upon another; the limits of
-    the axes must not change afterwards."""
+    """Write the name of each line at its right end, none upon another; call this last."""
     axis.autoscale_view()
     lines = [line for line in axis.lines if not line.get_label().startswith("_")]
     ends = [max(tuple(p) for p in line.get_xydata() if np.isfinite(p[1])) for line in lines]

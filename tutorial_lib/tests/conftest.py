@@ -1,13 +1,14 @@
 """What the tests share: the full data set where there is one, and strategies for matrices."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tutorial_lib import backend, dataset, mnist_files
 
-# A busy machine draws slowly: no reason to fail.
-slow = [HealthCheck.too_slow]
+slow = [HealthCheck.too_slow]  # a busy machine draws slowly: no reason to fail
 settings.register_profile("book", deadline=None, max_examples=60, suppress_health_check=slow)
 settings.load_profile("book")
 
@@ -33,10 +34,7 @@ def forget():
 @pytest.fixture
 def fresh_dataset(monkeypatch):
     """The data set as a new process would find it, and no network."""
-
-    def refuse(*args, **kwargs):
-        raise OSError("no network in this test")
-
+    refuse = Mock(side_effect=OSError("no network in this test"))
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     forget()
     yield
@@ -47,9 +45,8 @@ def pytest_collection_modifyitems(config, items):
     """Without a GPU, the tests that need one are deselected, and pytest's summary counts them."""
     if backend.name == "gpu":
         return
-    deselected = [item for item in items if item.get_closest_marker("gpu")]
-    config.hook.pytest_deselected(items=deselected)
-    items[:] = [item for item in items if item not in deselected]
+    config.hook.pytest_deselected(items=[x for x in items if x.get_closest_marker("gpu")])
+    items[:] = [x for x in items if not x.get_closest_marker("gpu")]
 
 
 def pytest_report_header(config):

@@ -17,26 +17,13 @@ def test_one_hot_is_a_row_for_each_label_and_of_zeros_for_one_that_is_no_class()
     assert one_hot(xp.array([], dtype=int), 10).shape == (0, 10)
 
 
-FLOATS, INTEGERS = xp.full((2, 10), 0.5), xp.ones((2, 10), int)
-
-
-REFUSED = [
-    (lambda: one_hot([1, 2], 10), TypeError, "labels must be a {} array of integers, not list"),
-    (lambda: one_hot(FLOATS[0], 10), TypeError, "must be a {} array of integers, not float64"),
-    (lambda: one_hot(INTEGERS[0] > 0, 10), TypeError, "must be a {} array of integers, not bool"),
-    (lambda: one_hot(INTEGERS, 10), ValueError, "must have shape (n,), they have (2, 10)"),
-    (lambda: sigmoid(0.5), TypeError, "x must be a {} array of floats, not float"),
-    (lambda: sigmoid(INTEGERS), TypeError, "x must be a {} array of floats, not int64"),
-    (lambda: binary_cross_entropy(INTEGERS, FLOATS), TypeError, "predictions must be a {} array"),
-    (lambda: binary_cross_entropy(FLOATS, INTEGERS), TypeError, "targets must be a {} array of f"),
-    (lambda: binary_cross_entropy(FLOATS, FLOATS[:1]), ValueError, "(1, 10) must have one shape"),
-]
-
-
-@pytest.mark.parametrize(("call", "error", "message"), REFUSED)
-def test_what_does_not_fit_is_refused(call, error, message):
-    with pytest.raises(error, match=re.escape(message.format(xp.__name__))):
-        call()
+def test_what_does_not_fit_is_refused():
+    for labels in (xp.ones((2, 10), int), xp.ones(2), xp.ones(2, bool)):
+        refusal = f"must be integers (n,), not {labels.dtype} {labels.shape}"
+        with pytest.raises(ValueError, match=re.escape(refusal)):
+            one_hot(labels, 10)
+    with pytest.raises(ValueError, match=r"differ: predictions \(2, 10\), targets \(1, 10\)"):
+        binary_cross_entropy(xp.ones((2, 10)), xp.ones((1, 10)))
 
 
 def test_nothing_in_a_step_looks_at_a_value_on_the_device():
@@ -51,10 +38,8 @@ def test_nothing_in_a_step_looks_at_a_value_on_the_device():
     assert float(loss[0]) == pytest.approx(np.log(2))
 
 
-@pytest.mark.parametrize(
-    ("dtype", "close"), [("float16", 1e-3), ("float32", 1e-6), ("float64", 1e-6)]
-)
-def test_sigmoid_against_torch_and_without_overflow(dtype, close):
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_sigmoid_against_torch_and_without_overflow(dtype):
     import torch
 
     ends = [0, 88, 89, -89, -745, 100, -100, 1e4, -1e4, 65504, -65504]
@@ -62,7 +47,7 @@ def test_sigmoid_against_torch_and_without_overflow(dtype, close):
     ours = to_numpy(sigmoid(xp.asarray(x)))  # a warning is an error
     theirs = torch.sigmoid(torch.tensor(x.astype(np.float64))).numpy()
     tiny = 1e-7 if dtype == "float16" else np.finfo(dtype).tiny * 10  # exp loses digits below
-    np.testing.assert_allclose(ours, theirs, rtol=close, atol=tiny)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3 if dtype == "float16" else 1e-6, atol=tiny)
     assert (ours.dtype, ours[601]) == (dtype, 0.5)
 
 

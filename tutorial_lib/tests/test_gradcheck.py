@@ -14,18 +14,12 @@ def cubes(values, **options):
     return central_differences(lambda: (parameter**3).sum(), parameter, elements, **options)
 
 
-def test_the_slope_of_a_cube_is_off_by_the_square_of_the_step():
+def test_the_slope_of_a_cube_is_off_by_the_square_of_the_step_and_needs_float64():
     np.testing.assert_allclose(cubes([2.0, -3.0], step=0.5), [12.25, 27.25])
     np.testing.assert_allclose(cubes([2.0]), [12], rtol=1e-9)
-    assert cubes([0.0])[0] == pytest.approx(1e-10, abs=1e-12)  # the default step, squared
-
-
-def test_a_step_or_a_type_that_gives_no_difference_is_refused():
-    for step in (0, -1e-5, np.nan, np.inf):
-        with pytest.raises(ValueError, match="positive and finite, got"):
-            cubes([2.0], step=step)
     with pytest.raises(TypeError, match="need float64, the parameter is float32"):
         cubes(np.ones(2, np.float32))
+    assert cubes([0.0])[0] == pytest.approx(1e-10, abs=1e-12)  # the default step, squared
 
 
 @pytest.mark.parametrize("losses", [[], [0.0]])

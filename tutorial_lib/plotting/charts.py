@@ -1,4 +1,4 @@
-"""What was measured on a GPU: queues, rates, ratios, the ladder, where the cycles go."""
+"""Numbers as charts: losses, errors, distributions, and what was measured on a GPU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
-from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, colored, draw_cells, panels, styled
+from tutorial_lib.backend import Array, to_numpy
+from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, draw_cells, label_lines, panels, styled
 
 FASTER_SLOWER = LinearSegmentedColormap.from_list("faster to slower", (BLUE, "white", ORANGE))
 LARGE = ("hidden layer, partial", "weight gradient")  # the phases that are large products
@@ -15,13 +16,72 @@ WAITING = ("waiting", "barrier", "other clusters")  # in the names of the phases
 
 
 @styled
-def plot_launch_queue(cases: Mapping[str, tuple], *, machine: str = "", steps: int = 3) -> None:
-    """A panel per titled case: `steps` training steps to scale, on the host (orange) and on the GPU
+def plot_curves(graphs: Mapping[str, tuple], *, fmt: str = "-", **axes: Any) -> None:
+    """A panel per title, given x and the named lines over x: each a row of values, or three rows,
+    lower quartiles, medians, upper quartiles. `axes` as in `Axes.set`, `fmt` as in `Axes.plot`."""
+    width = 3 + 3.5 * len(graphs)
+    for axis, (title, (x, lines)) in zip(panels(len(graphs), width, 3.2), graphs.items()):
+        for name, values in lines.items():
+            low, middle, high = np.broadcast_to(values, (3, len(x)))
+            (line,) = axis.plot(x, middle, fmt, label=name, markersize=5)
+            axis.fill_between(x, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+        axis.set(title=title, **axes)
+        label_lines(axis)
+
+
+def plot_logarithmic(x: Sequence, lines: Mapping, *, title: str = "", **axes: Any) -> None:
+    """Lines over x as in `plot_curves`, without zeros, on logarithmic scales or those of `axes`."""
+    positive = {name: np.where(np.greater(y, 0), y, np.nan) for name, y in lines.items()}
+    plot_curves({title: (x, positive)}, fmt=".-", **{"xscale": "log", "yscale": "log", **axes})
+
+
+@styled
+def plot_learning_curve(losses: Mapping[str, Sequence[float]]) -> None:
+    """Loss over batches: faint as measured, strong averaged over the last 10 batches."""
+    _, axis = plt.subplots()
+    axis.set(xlabel="batch", ylabel="loss (binary cross-entropy)", yscale="log")
+    for name, values in losses.items():
+        average = np.convolve(values, np.ones(10) / 10, mode="valid")
+        (faint,) = axis.plot(values, alpha=0.25)
+        axis.plot(range(9, len(values)), average, color=faint.get_color(), label=name)
+    label_lines(axis)
+
+
+@styled
+def plot_bars(groups: Sequence, heights: Mapping, *, labels: bool = False, **axes: Any) -> None:
+    """For each of `groups` a bar per name, with `labels` its height above it."""
+    _, axis = plt.subplots()
+    width = 0.8 / len(heights)
+    for i, (name, values) in enumerate(heights.items()):
+        places = np.arange(len(groups)) + (i + 0.5) * width - 0.4
+        bars = axis.bar(places, values, 0.94 * width, label=name)
+        axis.bar_label(bars, fmt="%g" if labels else "", padding=2)
+    axis.set_xticks(range(len(groups)), groups)
+    axis.margins(y=0.25)
+    axis.set(**axes)
+    axis.grid(visible=False, axis="x")
+    axis.legend(ncols=len(heights), loc="upper right")
+
+
+@styled
+def plot_histograms(values: Mapping[str, Array]) -> None:
+    """The share of values in each of 64 bins, on a logarithmic scale: a panel per array."""
+    axes = panels(len(values), 8.5, 2.5, sharey=True)
+    for i, (axis, (name, array)) in enumerate(zip(axes, values.items())):
+        counts, edges = np.histogram(to_numpy(array), bins=64)
+        axis.stairs(counts / counts.sum(), edges, fill=True, color=f"C{i}")
+        axis.set(xlabel=name, yscale="log")
+    axes[0].set_ylabel("share")
+
+
+@styled
+def plot_launch_queue(cases: Mapping[str, tuple], *, machine: str = "") -> None:
+    """A panel per titled case: three training steps to scale, on the host (orange) and on the GPU
     (blue), given the microseconds of a step on each. The GPU's work begins when it is queued."""
     _, axes = plt.subplots(len(cases), 1, figsize=(8, 1.55 * len(cases)), squeeze=False)
     for axis, (title, (host, gpu)) in zip(axes.flat, cases.items()):
         end = 0.0
-        for i in range(steps):
+        for i in range(3):
             queued = (i + 1) * host
             start = max(queued, end)
             bar = axis.barh(1, host, 0.5, i * host, color=ORANGE, edgecolor="white")
@@ -50,10 +110,10 @@ def plot_roofline(points: Mapping, *, peak: float, bandwidth: float, machine: st
     markers = dict(zip(next(iter(points.values())), "osD^vP*"))
     for name, marker in markers.items():
         axis.plot([], [], marker, color="black", label=name)
-    for series, named, color in colored(points):
-        axis.plot([], [], color=color, linewidth=6, label=series)
+    for series, named in points.items():
+        (line,) = axis.plot([], [], linewidth=6, label=series)
         for name, (x, rate) in named.items():
-            axis.plot(x, rate / 1e12, markers[name], color=color, markersize=8)
+            axis.plot(x, rate / 1e12, markers[name], color=line.get_color(), markersize=8)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axis.set(xscale="log", yscale="log", xlim=(1, 300), ylim=(0.15, 200), title=machine)
     axis.set(xlabel="arithmetic intensity: operations per byte", ylabel="TFLOP per second")
