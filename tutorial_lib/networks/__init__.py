@@ -15,8 +15,7 @@ from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
 from tutorial_lib.networks.merged import MnistNetMerged
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.one_kernel import MnistNetOneKernel
-from tutorial_lib.networks.one_kernel import MnistNetTwin as MnistNetTwin
+from tutorial_lib.networks.one_kernel import MnistNetOneKernel, MnistNetTwin
 from tutorial_lib.networks.plans import MeasuredPlans, Plans, UncheckedPlans
 
 MnistNetUnchecked = partial(MnistNet, plans=UncheckedPlans, launch=Loop)

@@ -1,15 +1,5 @@
 """The book's pictures. The only part of the package that imports matplotlib."""
 
-from tutorial_lib.plotting.arrays import (
-    plot_confusion,
-    plot_digits,
-    plot_flattening,
-    plot_mask,
-    plot_memory_order,
-    plot_mistakes,
-    plot_predictions,
-    plot_weights,
-)
 from tutorial_lib.plotting.charts import (
     plot_bars,
     plot_break_even,
@@ -21,4 +11,14 @@ from tutorial_lib.plotting.charts import (
     plot_logarithmic,
     plot_phases,
     plot_roofline,
+)
+from tutorial_lib.plotting.grids import (
+    plot_confusion,
+    plot_digits,
+    plot_flattening,
+    plot_mask,
+    plot_memory_order,
+    plot_mistakes,
+    plot_predictions,
+    plot_weights,
 )
