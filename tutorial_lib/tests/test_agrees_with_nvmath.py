@@ -57,6 +57,8 @@ def test_both_answer_a_question_alike(name):
         assert questions.agree(ours, theirs), (ours, theirs)
 
 
+from hypothesis import settings
+@settings(max_examples=3000)
 @given(problems(), st.sampled_from([None, *epilogs.STAGES]), st.data())
 def test_results_outputs_and_their_layouts(operands, epilog, data):
     a, b = operands
@@ -66,10 +68,7 @@ def test_results_outputs_and_their_layouts(operands, epilog, data):
     if data.draw(st.booleans()):
         order = data.draw(st.sampled_from("CF"))
         columns = data.draw(st.sampled_from([1, n]))
-        if columns == 1:  # a column with a gap behind each number is misread: see below
-            tensors.append(rng.random((m, 1)).astype(a.dtype))
-        else:
-            tensors.append(matrix(data.draw, rng, (m, columns), a.dtype, order))
+        tensors.append(matrix(data.draw, rng, (m, columns), a.dtype, order))
         arguments = {"beta": 1.0}
     inputs = inputs_of(epilog, m, n, a.dtype, rng)
     ours, theirs = verdicts(lambda: tensors, epilog, inputs, **arguments)
@@ -103,10 +102,12 @@ def test_epilog_inputs_are_refused_alike(operands, name, data):
 EXTENT = st.integers(1, 6)
 
 
+from hypothesis import settings
+@settings(max_examples=5000)
 @given(EXTENT, EXTENT, EXTENT, st.sampled_from("abc"), st.booleans(), st.booleans(), st.data())
 def test_a_view_of_any_strides_is_computed_as_meant_or_refused(m, k, n, name, inplace, one, data):
     """Where nvmath raises or computes other values, the reference raises; elsewhere it computes."""
-    one = one and not inplace and m > 1
+    one = one and not inplace
     shape = {"a": (m, k), "b": (k, n), "c": (m, 1 if one else n)}[name]
     strides = data.draw(strides_of_any(shape))
 
