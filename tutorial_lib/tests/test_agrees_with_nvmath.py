@@ -87,18 +87,17 @@ def test_results_outputs_and_their_layouts(operands, epilog, order, data):
 def test_epilog_inputs_are_refused_alike(operands, name, data):
     """An input of about the right shape and layout: both accept it, or both raise ValueError."""
     a, b = operands
-    right = inputs_of(questions.READERS[name], len(a), b.shape[1], a.dtype, np.random.default_rng())
-    rows, columns = right[name].reshape(len(right[name]), -1).shape
+    epilog, rng = questions.READERS[name], np.random.default_rng()
+    right = inputs_of(epilog, len(a), b.shape[1], a.dtype, rng)[name]
+    rows, columns = right.reshape(len(right), -1).shape
     rows = max(1, rows + data.draw(st.sampled_from([0, 0, 0, 1, -1, 8])))
     columns = max(1, columns + data.draw(st.sampled_from([0, 0, 0, 1])))
-    dtype = right[name].dtype
-    x = np.zeros((rows, columns), dtype, order=data.draw(st.sampled_from("CF")))
+    x = np.zeros((rows, columns), right.dtype, order=data.draw(st.sampled_from("CF")))
     if name == "bias" and columns == 1 and data.draw(st.booleans()):
-        x = x.ravel() if data.draw(st.booleans()) else np.zeros(2 * rows, dtype)[::2]
-    ours, theirs = verdicts(lambda: (a, b), questions.READERS[name], {name: x})
-    assert isinstance(ours, str) == isinstance(theirs, str), (ours, theirs, x.shape, x.strides)
-    if isinstance(ours, str):
-        assert ours == theirs == "ValueError"
+        x = np.zeros(2 * rows, x.dtype)[:: data.draw(st.sampled_from([1, 2]))][:rows]
+    ours, theirs = verdicts(lambda: (a, b), epilog, {name: x})
+    refused = [answer for answer in (ours, theirs) if isinstance(answer, str)]
+    assert refused in ([], ["ValueError"] * 2), (ours, theirs, x.shape, x.strides)
 
 
 EXTENT = st.integers(1, 6)

@@ -97,17 +97,18 @@ def test_the_reference_agrees_with_itself():
         assert list(by_arithmetic.values()) == [{"candidates": 1, "agree": 1, "repeat": 1}] * 2
 
 
-@pytest.mark.parametrize(
-    ("epilog", "spoil", "finding"),
-    [
-        ("RELU", lambda out: out["result"].__setitem__((3, 3), 7.5), "values deviate"),
-        ("RELU_AUX", lambda out: out["relu_aux"].__setitem__((0, 0), 255), "bits differ"),
-        ("BIAS", lambda out: out.update(result=out["result"].copy(order="C")), "layouts"),
-        ("BGRADB", lambda out: out.pop("bgradb"), "outputs"),
-        ("DGELU", lambda out: out.update(result=out["result"] * 1.01), "values deviate"),
-    ],
-)
-def test_the_harness_finds_a_spoiled_result_and_another_exception(epilog, spoil, finding):
+SPOILED = {
+    "RELU": ("values deviate", lambda out: out["result"].__setitem__((3, 3), 7.5)),
+    "RELU_AUX": ("bits differ", lambda out: out["relu_aux"].__setitem__((0, 0), 255)),
+    "BIAS": ("layouts", lambda out: out.update(result=out["result"].copy(order="C"))),
+    "BGRADB": ("outputs", lambda out: out.pop("bgradb")),
+    "DGELU": ("values deviate", lambda out: out.update(result=out["result"] * 1.01)),
+}
+
+
+@pytest.mark.parametrize("epilog", SPOILED)
+def test_the_harness_finds_a_spoiled_result_and_another_exception(epilog):
+    finding, spoil = SPOILED[epilog]
     case = conformance.Case(MatmulEpilog[epilog], (17, 33, 9), ("F", "C"), "float32", "none")
     ours, theirs = conformance.run(reference, case, copy), conformance.run(reference, case, copy)
     spoil(theirs)
@@ -139,8 +140,7 @@ def test_the_questions_find_a_library_that_answers_otherwise():
     differ = found["disagreements"]
     assert differ["a is reset before the plan"] == "reference: right values, library: other values"
     assert differ["the algorithm is a text"] == "reference: ValueError, library: accepted"
-    assert "a is a list" not in differ
-    assert questions.OPEN.isdisjoint(differ)
+    assert differ.keys().isdisjoint({"a is a list", *questions.OPEN})
 
 
 def count(matmul, spoil, arithmetic="float32"):
@@ -161,16 +161,10 @@ def count(matmul, spoil, arithmetic="float32"):
     return candidates.count(library(Spoiled), np, matmul, 30, arithmetic)
 
 
-@pytest.mark.parametrize(
-    ("matmul", "output"),
-    [
-        ("hidden", "result"),
-        ("hidden", "relu_aux"),
-        ("grad_relu", "drelu_bgrad"),
-        ("update hidden", "result"),
-        ("update output and bias", "bgradb"),
-    ],
-)
+WRONG = [("hidden", "relu_aux"), ("grad_relu", "drelu_bgrad"), ("update hidden", "result")]
+
+
+@pytest.mark.parametrize(("matmul", "output"), [*WRONG, ("update output and bias", "bgradb")])
 def test_a_candidate_that_is_wrong_or_does_not_repeat_is_found(matmul, output):
     def wrong(name, rank, x):
         if name == output and rank == 1:
