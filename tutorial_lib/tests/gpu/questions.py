@@ -45,6 +45,7 @@ class Lab(contextlib.ExitStack):
         self.library, self.xp = library, xp
         self.a, self.b = self.dense(M, K, seed=1), self.dense(K, N, seed=2)
         self.c, self.other_a, self.bias = self.dense(M, N), self.dense(M, K, seed=9), self.dense(M)
+        self.column = self.dense(M, 1)
         self.new_bias = {"epilog_inputs": {"bias": self.bias}}
         self.inputs = {"bias": self.bias, "relu_aux": self.input("relu_aux", (1, 16), seed=3)}
 
@@ -263,6 +264,7 @@ def _own_algorithm(q):
 
 _BIAS = {"epilog_inputs": {"bias": np.zeros(M, np.float32)}}
 _LIST = [0.0] * M
+_LISTED = {"epilog_inputs": {"bias": _LIST}}
 QUESTIONS |= {
     "planned with BIAS, then without, row-major": lambda q: q.planned_anew(E.BIAS, None, order="C"),
     "the epilog is an int": lambda q: q.biased().plan(epilog=2),
@@ -305,12 +307,10 @@ QUESTIONS |= {
         result(q.planned(_nan(q.a), q.b, alpha=0)),
         {"result": np.zeros((M, N), np.float32)},
     ),
-    "alpha is an array": lambda q: q.stated(alpha=q.dense(M, 1)),
-    "beta is an array": lambda q: q.stated_with_c(beta=q.dense(M, 1)),
+    "alpha is an array": lambda q: q.stated(alpha=q.column),
+    "beta is an array": lambda q: q.stated_with_c(beta=q.column),
     "beta is a text": lambda q: q.stated_with_c(beta="much"),
-    "beta is reset to an array": lambda q: q.stated_with_c(beta=1).reset_operands(
-        beta=q.dense(M, 1)
-    ),
+    "beta is reset to an array": lambda q: q.stated_with_c(beta=1).reset_operands(beta=q.column),
     "beta is reset without a c": lambda q: result(after(q.planned(), "reset_operands", beta=3)),
     "an option is misspelled": lambda q: q.matmul(options={"in_place": True}),
     "the options are a text": lambda q: q.matmul(options="inplace"),
@@ -322,9 +322,7 @@ QUESTIONS |= {
     "c is a list": lambda q: q.stated(q.a, q.b, _LIST, beta=1),
     "a is reset to a list": lambda q: q.stated().reset_operands(a=_LIST),
     "the bias is a list": lambda q: q.biased(_LIST),
-    "the bias is reset to a list": lambda q: q.biased().reset_operands(
-        epilog_inputs={"bias": _LIST}
-    ),
+    "the bias is reset to a list": lambda q: q.biased().reset_operands(**_LISTED),
 }
 for _name, _ask in {  # operands that are reset unchecked: nvmath swaps pointers
     "a like the old one": lambda q: q.swapped(a=q.other_a),
