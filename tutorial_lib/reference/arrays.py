@@ -1,18 +1,19 @@
 """NumPy arrays as a capture sees them: what is done to them is written down, or refused.
 
-What is refused is what CuPy 14 refuses while a stream captures: calls of cuBLAS and its relatives,
-and whatever reads a value on the host.
+CuPy 14 refuses the same in a capture: calls of cuBLAS and the like, and reading a value.
 """
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from tutorial_lib.reference import streams
-from tutorial_lib.reference.reach import standing_in
 from tutorial_lib.reference.streams import launch, plain, refuse
 
 # What CuPy hands to cuBLAS or cuSOLVER, and what it cannot do without a look at the values.
@@ -26,6 +27,8 @@ READS |= {"__str__", "__repr__", "__format__"}
 METHODS = {"copy", "astype", "flatten", "ravel", "reshape", "take", "repeat", "argmax", "argmin"}
 METHODS |= {"argsort", "cumsum", "fill", "put", "sort", "partition", "round", "clip", "__setitem__"}
 CREATE = {"array", "asarray", "ascontiguousarray", "zeros", "ones", "full", "arange", "eye"}
+
+OPAQUE = (ModuleType, type, BuiltinFunctionType, str, bytes)  # hold no arrays of the work
 
 
 def record(work: Callable[[], None]) -> streams.Recording:
@@ -70,11 +73,6 @@ class CapturedArray(np.ndarray):
             key = (*parts, Ellipsis)  # a single element, too, stays on the device
         return super().__getitem__(key)
 
-    def dot(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused in a capture, like every call of cuBLAS."""
-        refuse("calling cuBLAS, as dot does,", NotImplementedError)
-        return super().dot(*args, **kwargs)
-
 
 def _launching(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, **kwargs: launch(function, *args, **kwargs)
@@ -88,6 +86,7 @@ def _reading(name: str) -> Callable[..., Any]:
     return method
 
 
+CapturedArray.dot = lambda self, *args, **kwargs: np.dot(self, *args, **kwargs)
 for _name in METHODS:
     setattr(CapturedArray, _name, _launching(getattr(np.ndarray, _name)))
 for _name in READS:
@@ -123,3 +122,69 @@ def _allocated(x: np.ndarray) -> np.ndarray:
         return x
     x.fill(np.nan if x.dtype.kind == "f" else 77)
     return streams.recording.keep(x)
+
+
+@contextlib.contextmanager
+def standing_in(work: Callable[[], None], view: type[np.ndarray]) -> Iterator[Callable[[], None]]:
+    """Inside the block, what `work` reaches are arrays of the type `view`, on the same memory.
+
+    A GPU sees every array that is used; NumPy's cannot be watched, so each gives place to a view
+    that can. Yields the work to call. What the work itself binds to a name stays bound.
+    """
+    swapped: list[tuple[Any, ...]] = []
+    seen: set[int] = set()
+
+    def stand_in(value: Any) -> Any:
+        """A view of an array, a tuple with views of its arrays, anything else as it is."""
+        if type(value) is np.ndarray:
+            return value.view(view)
+        if type(value) is tuple and any(type(part) in (np.ndarray, tuple) for part in value):
+            return tuple(stand_in(part) for part in value)
+        visit(value)
+        return value
+
+    def swap(container: Any, key: Any, value: Any) -> None:
+        new = stand_in(value)
+        if new is not value:
+            cell = isinstance(container, CellType)
+            get, put = (getattr, setattr) if cell else (operator.getitem, operator.setitem)
+            put(container, key, new)
+            swapped.append((get, put, container, key, value, new))
+
+    def visit(value: Any) -> None:
+        if id(value) in seen or isinstance(value, OPAQUE):
+            return
+        seen.add(id(value))
+        if isinstance(value, MethodType):
+            visit(value.__self__)
+            visit(value.__func__)
+        elif isinstance(value, FunctionType):
+            for cell in value.__closure__ or ():
+                swap(cell, "cell_contents", cell.cell_contents)
+            for name in _names(value.__code__) & value.__globals__.keys():
+                found = value.__globals__[name]
+                if not isinstance(found, FunctionType) or found.__module__ == value.__module__:
+                    swap(value.__globals__, name, found)
+        elif isinstance(value, (dict, list)):
+            for key in list(value) if isinstance(value, dict) else range(len(value)):
+                swap(value, key, value[key])
+        elif isinstance(value, tuple):
+            for part in value:
+                visit(part)
+        elif hasattr(value, "__dict__"):
+            visit(vars(value))
+
+    if isinstance(work, functools.partial):
+        work = functools.partial(stand_in(work.func), *stand_in(work.args), **work.keywords)
+    visit(work.func if isinstance(work, functools.partial) else work)
+    try:
+        yield work
+    finally:
+        for get, put, container, key, old, new in reversed(swapped):
+            if get(container, key) is new:
+                put(container, key, old)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*map(_names, inner))

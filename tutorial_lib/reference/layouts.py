@@ -1,20 +1,16 @@
 """What cuBLASLt knows of an array: a pointer, a shape, a memory order and one stride.
 
-nvmath derives these when a matmul is stated and planned, and does not look at the array again. A
-view whose strides do not follow from them is read as other memory, without an error.
+A view whose strides do not follow from these is read as other memory, without an error.
 """
 
-from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 
 def memory_order(x: "np.ndarray | Layout") -> str:
-    """F if a matrix is column-major, C if row-major; one row or column counts as in cuBLASLt.
-
-    Raises ValueError if it is neither.
-    """
+    """F if column-major, C if row-major, ValueError if neither; vectors count as in cuBLASLt."""
     rows, columns = (stride / x.dtype.itemsize for stride in x.strides)
     if rows == 1 or (columns != 1 and x.shape[0] == 1):
         return "F"
@@ -25,8 +21,7 @@ def memory_order(x: "np.ndarray | Layout") -> str:
     )
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The shape, the strides in bytes and the dtype that a plan was made for."""
 
     shape: tuple[int, ...]
@@ -39,10 +34,7 @@ class Layout:
         return cls(x.shape, x.strides, x.dtype)
 
     def check_read_as_meant(self, name: str, *, columns: int | None = None) -> None:
-        """Raise ValueError if cuBLASLt would read other memory than this matrix.
-
-        For a single column that stands for `columns` equal ones, give `columns`.
-        """
+        """Raise ValueError if cuBLASLt would read other memory; `columns`: c stands for so many."""
         size, shape, strides = self.dtype.itemsize, self.shape, self.strides
         dense, other = (0, 1) if memory_order(self) == "F" else (1, 0)
         line = max(shape[dense], strides[other] // size)  # the leading dimension
@@ -56,15 +48,15 @@ class Layout:
             )
 
     def read(self, x: np.ndarray) -> np.ndarray:
-        """The memory that starts at x, read with this layout, whatever the layout of x.
-
-        Raises ValueError where that leaves the memory that x is a part of.
-        """
+        """The memory from x on, read with this layout; ValueError if it leaves that of x."""
         if Layout.of(x) == self:
             return x
         start = x.__array_interface__["data"][0]
         last = start + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
-        low, high = np.lib.array_utils.byte_bounds(_owner(x))
+        owner = base = x
+        while (base := getattr(base, "base", None)) is not None:  # x may be a view of a view
+            owner = base if isinstance(base, np.ndarray) else owner
+        low, high = np.lib.array_utils.byte_bounds(owner)
         if not low <= start <= last <= high - self.dtype.itemsize:
             raise ValueError(
                 f"the plan reads {self.dtype} of shape {self.shape} and strides {self.strides} "
@@ -75,11 +67,3 @@ class Layout:
         interface |= {"strides": self.strides, "data": (start, not x.flags.writeable)}
         # NumPy keeps the object, and with it the owner of the memory, alive.
         return np.asarray(SimpleNamespace(base=x, __array_interface__=interface))
-
-
-def _owner(x: np.ndarray) -> np.ndarray:
-    """The array that x is a view of, or of which it is a view of a view."""
-    owner = x
-    while (x := getattr(x, "base", None)) is not None:
-        owner = x if isinstance(x, np.ndarray) else owner
-    return owner

@@ -1,11 +1,11 @@
 """The Matmul of nvmath on NumPy, with cuBLASLt's habits where a caller sees them.
 
 Operands are held, not copied: change a weight in place and the next `execute` reads the change.
-Misuse raises what nvmath raises. Source: `nvmath.linalg.advanced.Matmul
-<https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for 2-D operands in float32 and float64.
+Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for 2-D
+operands in float32 and float64.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from tutorial_lib.reference import epilogs, refusals, streams
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
@@ -13,25 +13,20 @@ from tutorial_lib.reference.layouts import Layout, memory_order
 from tutorial_lib.reference.options import Algorithm, MatmulOptions, MatmulPlanPreferences, coerce
 from tutorial_lib.reference.stated import StatedMatmul
 
-Options: TypeAlias = MatmulOptions | dict[str, Any]
-Preferences: TypeAlias = MatmulPlanPreferences | dict[str, Any]
-Result: TypeAlias = Array | tuple[Array, Arrays]
-
 
 class Matmul(StatedMatmul):
     """``epilog(alpha * a @ b + beta * c)``: stated once, planned once, executed many times.
 
     a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major.
-    The result (M, N) takes the memory order of c if there is one, else column-major if the epilog
-    needs it, else the order of a. Raises ValueError for operands that do not fit together, that
-    are not NumPy arrays, or whose rows or columns overlap, repeat or run backwards (nvmath would
-    read other memory), InvalidMatmulState after `free`. NumPy has no streams: `stream` is ignored.
+    The result (M, N) has the memory order of c; without a c, it is column-major if the epilog
+    needs that, else in the order of a. Raises ValueError for operands that do not fit together or
+    that nvmath would read as other memory, InvalidMatmulState after `free`. Ignores `stream`.
     """
 
     def plan(
         self,
         *,
-        preferences: Preferences | None = None,
+        preferences: MatmulPlanPreferences | dict[str, Any] | None = None,
         algorithms: Any = None,
         epilog: MatmulEpilog | None = None,
         epilog_inputs: Arrays | None = None,
@@ -40,10 +35,9 @@ class Matmul(StatedMatmul):
         """Choose the epilog, hold its inputs, return the algorithms, of which NumPy has one.
 
         Raises ValueError for a missing, surplus or ill-shaped epilog input, AssertionError for
-        DEFAULT, which nvmath does not take (plan without an epilog), and for algorithms that no
-        plan returned, TypeError for preferences that do not exist, cuBLASLtError where cuBLASLt
-        does not support the combination, or after a plan with another epilog. After an error the
-        Matmul is not planned.
+        DEFAULT (plan without an epilog instead) and for algorithms that no plan returned, TypeError
+        for unknown preferences, cuBLASLtError for what cuBLASLt does not support, as a plan after
+        one with another epilog. After an error the Matmul is not planned.
         """
         self.require_not_freed()
         streams.refuse("planning a matmul")
@@ -74,7 +68,7 @@ class Matmul(StatedMatmul):
 
     def execute(
         self, *, algorithm: Any = None, release_workspace: bool = False, stream: Any = None
-    ) -> Result:
+    ) -> Array | tuple[Array, Arrays]:
         """The result (M, N); with extra outputs, the pair (result, {name: output}).
 
         Raises RuntimeError before `plan`, ValueError for an algorithm that the plan did not return.
@@ -90,9 +84,7 @@ class Matmul(StatedMatmul):
             d = self.operands["c"]
         return (d, outputs) if outputs else d
 
-    def _compute(
-        self, operands: Arrays, inputs: Arrays, alpha: float, beta: float
-    ) -> tuple[Array | None, Arrays]:
+    def _compute(self, operands: Arrays, inputs: Arrays, alpha: float, beta: float):
         """What the memory of the operands gives, read as the plan reads it."""
         self.require_not_freed()
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
@@ -100,10 +92,9 @@ class Matmul(StatedMatmul):
         a, b, c = map(operands.get, "abc")
         call = epilogs.Call(a, b, inputs)
         d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
-        if not self.options.inplace:
-            return d, call.outputs
-        c[...] = d
-        return None, call.outputs
+        if self.options.inplace:
+            c[...], d = d, None
+        return d, call.outputs
 
     def _require_plan(self, what: str) -> None:
         self.require_not_freed()
@@ -121,10 +112,10 @@ def matmul(
     beta: float | None = None,
     epilog: MatmulEpilog | None = None,
     epilog_inputs: Arrays | None = None,
-    options: Options | None = None,
-    preferences: Preferences | None = None,
+    options: MatmulOptions | dict[str, Any] | None = None,
+    preferences: MatmulPlanPreferences | dict[str, Any] | None = None,
     stream: Any = None,
-) -> Result:
+) -> Array | tuple[Array, Arrays]:
     """One matmul, stated, planned, executed and freed: see `Matmul`."""
     with Matmul(a, b, c, alpha=alpha, beta=beta, options=options) as mm:
         mm.plan(epilog=epilog, epilog_inputs=epilog_inputs, preferences=preferences)

@@ -1,9 +1,8 @@
-"""CuPy's default random stream, without a GPU: it needs nothing but NumPy.
+"""CuPy's default random stream, without a GPU: cuRAND's XORWOW generator, bit for bit.
 
-`cupy.random` draws from cuRAND's XORWOW generator in its default ordering. This module draws the
-same numbers, bit for bit. A generator holds five words and a counter. Each step makes a new word
-from the oldest and the newest one, advances the counter, and draws the sum of the two. cuRAND runs
-4,096 such generators from one seed, 2**67 steps apart, and takes one number of each in turn.
+A generator holds five words and a counter. Each step makes a new word from the oldest and the
+newest one, advances the counter, and draws the sum of the two. cuRAND runs 4,096 such generators
+from one seed, 2**67 steps apart, and takes one number of each in turn.
 
 Sources: Marsaglia, `Xorshift RNGs <https://doi.org/10.18637/jss.v008.i14>`_ (2003); cuRAND,
 `Ordering <https://docs.nvidia.com/cuda/curand/host-api-overview.html#generator-options>`_.
@@ -43,11 +42,8 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _jumps() -> list[np.ndarray]:
-    """Matrices (160, 160) that take a row of 160 bits on by 2**67, 2**68, …, 2**78 steps.
-
-    A step is linear in the bits, so row i of its matrix is what it makes of bit i alone.
-    """
-    words = _to_words(np.eye(160))
+    """Matrices (160, 160) that take a row of 160 bits on by 2**67, 2**68, …, 2**78 steps."""
+    words = _to_words(np.eye(160))  # a step is linear in the bits: what it makes of each alone
     step = np.column_stack([words[:, 1:], _next_word(words[:, 0], words[:, 4])])
     powers = [_to_bits(step)]
     while 2 ** len(powers) < GENERATORS * 2**67:
@@ -96,10 +92,9 @@ _stream = functools.cache(_Stream)  # the one stream
 
 
 def seed(seed: int | np.ndarray | None = None) -> None:
-    """Start the stream again from `seed`, an integer in [0, 2**64), as `cupy.random.seed` does.
+    """Start the stream again from an integer in [0, 2**64), an array's MD5 sum, or at random.
 
-    Like CuPy, takes the seed of an array from its MD5 sum, and draws one for None. Raises TypeError
-    for what NumPy does not take for an integer, as 2**64 and above, and ValueError below 0.
+    Raises TypeError for what NumPy does not take for an integer, as 2**64, and ValueError below 0.
     """
     if seed is None:
         seed = secrets.randbits(64)
@@ -113,10 +108,7 @@ def seed(seed: int | np.ndarray | None = None) -> None:
 
 
 def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
-    """The next numbers of the stream, uniform in [0, 1): float32, of shape `size`.
-
-    Raises TypeError for every dtype but float32, which is the one that this book draws.
-    """
+    """The next numbers of the stream in [0, 1), of shape `size`; TypeError unless float32."""
     if np.dtype(dtype) != np.float32:
         raise TypeError(
             f"the reference stream draws float32 only, not {np.dtype(dtype)}: "
@@ -131,10 +123,9 @@ def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
 
 
 def uniform(low: float = 0, high: float = 1, size: Size = None, dtype: type = float) -> np.ndarray:
-    """The next numbers of the stream, uniform in [low, high): float32, of shape `size`.
+    """The next numbers of the stream in [low, high), of shape `size`; TypeError unless float32.
 
-    Computes ``low + u * (high - low)`` as CuPy's kernel does on the GPU: with a fused
-    multiply-add, which rounds to float32 once. Raises TypeError for every dtype but float32.
+    Computes ``low + u * (high - low)`` with one rounding, as the GPU's fused multiply-add does.
     """
     low, high = np.float32(low), np.float32(high)
     u = random_sample(np.broadcast(low, high).shape if size is None else size, dtype)

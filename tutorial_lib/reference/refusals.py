@@ -1,7 +1,6 @@
-"""What nvmath and cuBLASLt refuse, and the exceptions they refuse it with.
+"""What nvmath-python 1.0 and cuBLASLt refuse, with their exceptions, in this book's words.
 
-Types and meanings are those of nvmath-python 1.0 and of the cuBLASLt behind it; the words are
-this book's. One thing is refused here only: a view that nvmath would read as other memory.
+One thing is refused here only: a view that nvmath would read as other memory.
 """
 
 import logging
@@ -29,6 +28,12 @@ class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
 def _check_array(x: Any, name: str) -> None:
     if not isinstance(x, np.ndarray):
         raise ValueError(f"{name} must be a numpy.ndarray, not {type(x).__name__}")
+
+
+def _check_shape(x: Array, name: str, allowed: list[tuple[int, ...]]) -> None:
+    if x.shape not in allowed:
+        shapes = " or ".join(map(str, allowed))
+        raise ValueError(f"{name} must have shape {shapes}, it has {x.shape}")
 
 
 def _check_operand(x: Array, name: str) -> None:
@@ -67,14 +72,9 @@ def check_operands(
         if c.dtype != a.dtype:
             raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {a.dtype}")
         allowed = [(m, n)] if options.inplace else [(m, n), (m, 1)]
-        if c.shape not in allowed:
-            raise ValueError(f"operand c must have shape {_either(allowed)}, it has {c.shape}")
+        _check_shape(c, "operand c", allowed)
         repeated = c.shape[1] == 1 and not options.inplace
         Layout.of(c).check_read_as_meant("operand c", columns=n if repeated else None)
-
-
-def _either(shapes: list[tuple[int, ...]]) -> str:
-    return " or ".join(map(str, shapes))
 
 
 def check_epilog_inputs(
@@ -115,17 +115,14 @@ def _check_epilog_input(name: str, x: Array, m: int, n: int, dtype: np.dtype) ->
         "relu_aux": ([epilogs.mask_shape(m, n)], np.dtype(np.uint8), ValueError),
         "gelu_aux": ([epilogs.gelu_shape(m, n)], dtype, ValueError),
     }[name]
-    if x.shape not in shapes:
-        raise ValueError(f"{what} must have shape {_either(shapes)}, it has {x.shape}")
+    _check_shape(x, what, shapes)
+    strides = f"its strides are {x.strides} bytes"
     if x.strides[0] != x.itemsize:
-        raise ValueError(
-            f"{what} must be column-major, with stride 1 along its rows; "
-            f"its strides are {x.strides} bytes"
-        )
+        raise ValueError(f"{what} must be column-major, with stride 1 along its rows; {strides}")
     if x.ndim == 2 and x.shape[1] > 1 and x.strides[1] != x.shape[0] * x.itemsize:
         raise ValueError(
             f"the columns of {what} must follow one another in memory, or nvmath "
-            f"would read other memory: copy it first; its strides are {x.strides} bytes"
+            f"would read other memory: copy it first; {strides}"
         )
     if x.dtype != expected:
         raise error(f"{what} must be {expected}, it is {x.dtype}")
@@ -136,8 +133,8 @@ def check_supported(
 ) -> None:
     """What cuBLASLt refuses, as tried on an H200 (cuBLASLt 13.1).
 
-    `earlier` are the epilogs of all plans. A plan with another epilog finds what the old one left:
-    cuBLASLt refuses some such pairs, computes others wrongly, and a few right; here, none passes.
+    A plan after `earlier` ones with another epilog finds what they left: cuBLASLt refuses some such
+    pairs, computes others wrongly, and a few right; here, none passes.
     """
     others = sorted(other.name for other in earlier - {epilog})
     if others:
@@ -167,9 +164,7 @@ def check_algorithms(algorithms: Iterable[Any]) -> tuple[Algorithm, ...]:
 def check_matches(new: Array, layouts: dict[str, Layout], name: str, what: str) -> None:
     """Whether an array may take the place of the one called `name`; KeyError if there is none."""
     _check_array(new, what)
-    for attribute in ("dtype", "shape", "strides"):
-        ours, theirs = getattr(layouts[name], attribute), getattr(new, attribute)
+    for part in ("dtype", "shape", "strides"):
+        ours, theirs = getattr(layouts[name], part), getattr(new, part)
         if ours != theirs:
-            raise ValueError(
-                f"the {attribute} of {what} must stay {ours}, the new one has {theirs}"
-            )
+            raise ValueError(f"the {part} of {what} must stay {ours}, the new one has {theirs}")

@@ -51,8 +51,8 @@ class StatedMatmul(contextlib.AbstractContextManager):
     ) -> None:
         """Hold other operands, of the same shape, strides and dtype; those not named stay.
 
-        Raises ValueError for a mismatch or if nothing is named, KeyError for an epilog input that
-        the plan does not have; what comes before it (alpha, beta, a, b, c, inputs) has changed.
+        ValueError for a mismatch or if nothing is named, KeyError for an epilog input that the plan
+        does not have; what comes before it (alpha, beta, a, b, c, inputs) has changed.
         """
         self.require_not_freed()
         if c is not None and "c" not in self.operands:
@@ -80,10 +80,9 @@ class StatedMatmul(contextlib.AbstractContextManager):
         epilog_inputs: Arrays | None = None,
         stream: Any = None,
     ) -> None:
-        """`reset_operands` without a look at shape, strides or dtype: it swaps pointers.
+        """Swap pointers: the next `execute` reads new memory with the layout of the old operand.
 
-        The next `execute` reads the new memory with the layout of the old operand. What comes of a
-        wrong one are wrong numbers; ValueError where they would lie outside the array's memory.
+        A wrong one gives wrong numbers, or a ValueError where it lies outside the array's memory.
         """
         self.require_not_freed()
         for scale, value in ((self.beta, beta), (self.alpha, alpha)):
@@ -116,10 +115,8 @@ class StatedMatmul(contextlib.AbstractContextManager):
         if name == "beta" and value is not None and "c" not in self.operands:
             logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", value)
         elif value is not None:
-            scale = getattr(self, name)
             try:
-                scale[0] = value
+                getattr(self, name)[0] = value
             except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{name}={value!r} cannot be converted to {scale.dtype}"
-                ) from error
+                dtype = self.alpha.dtype
+                raise ValueError(f"{name}={value!r} cannot be converted to {dtype}") from error

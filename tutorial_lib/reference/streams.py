@@ -1,8 +1,7 @@
 """A CUDA graph without a GPU: work is recorded once, and replayed on the same memory.
 
-While a stream captures, a GPU runs nothing; it writes down each launch with its addresses. So does
-this module: a replay runs no Python of the work again, and a temporary's memory is handed out anew
-as soon as the work lets go of it. Source: `Stream capture
+Each launch is written down with its addresses. A replay runs no Python of the work again, and a
+temporary's memory is handed out anew as soon as the work lets go of it. Source: `Stream capture
 <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and CuPy's memory pool.
 """
 
@@ -50,8 +49,7 @@ def current_stream() -> Stream:
 class Recording:
     """What a capture wrote down; `kind` is the type of the arrays that it makes.
 
-    What may run beside something else is launched now before it, now after it, as on a GPU: a
-    result that depends on the order is seen to vary.
+    What may run in parallel is launched in an order that alternates, so that a race shows.
     """
 
     def __init__(self, kind: type[np.ndarray]) -> None:
@@ -104,8 +102,7 @@ def refuse(what: str, error: type[Exception] = RuntimeError) -> None:
 def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """``function(*args, **kwargs)``; during a capture, written down as one launch, too.
 
-    `function` stands for one kernel, or one call of a library that can be captured. At a replay it
-    is called again with the very arrays, and what it returns is written over what it returned.
+    A replay calls it again with the same arrays and writes over what it returned.
     """
     capture, given = recording, (args, kwargs)
     args, kwargs = plain(args), plain(kwargs)

@@ -8,19 +8,17 @@ nothing of NumPy's strides. Operands must lie in arrays that are large enough fo
 import contextlib
 import ctypes
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 from nvmath.linalg import advanced
 from nvmath.linalg.advanced import matmulmod
 
 from tutorial_lib.reference import epilogs
+from tutorial_lib.reference.refusals import cuBLASLtError
 
 VERSION = 130100
 ROW, COL = matmulmod.cublaslt.Order.ROW, matmulmod.cublaslt.Order.COL
-
-
-class cuBLASLtError(Exception):  # noqa: N801 (nvmath's name)
-    """The stand-in refuses."""
 
 
 def pointed(address, dtype, shape, strides):
@@ -61,13 +59,10 @@ class CuBLASLt:
         k, n = (b.cols, b.rows) if transposed else (b.rows, b.cols)
         fits = (a.rows, a.cols, n) == (d.rows, k, d.cols)
         supported = fits and len({a.dtype, b.dtype, c.dtype, d.dtype}) == 1
-        if epilog in epilogs.COLUMN_MAJOR:
-            supported &= d.order == COL
-        if epilog == epilogs.MatmulEpilog.BGRADA:
-            supported &= a.order == COL
-        if epilog == epilogs.MatmulEpilog.BGRADB:
-            supported &= b.order == COL  # of the transposed b
-        if not supported:
+        columns = [d] if epilog in epilogs.COLUMN_MAJOR else []  # must be column-major
+        columns += [a] if epilog == epilogs.MatmulEpilog.BGRADA else []
+        columns += [b] if epilog == epilogs.MatmulEpilog.BGRADB else []  # the transposed b
+        if not supported or any(x.order != COL for x in columns):
             raise cuBLASLtError("CUBLAS_STATUS_NOT_SUPPORTED (15)")
         ctypes.c_int32.from_address(count).value = min(limit, 2)
 
@@ -101,25 +96,11 @@ class CuBLASLt:
         return pointed(address, dtype, (layout.rows, layout.cols), strides)
 
 
-class NoWorkspace:
+def _no_workspace(*args, **kwargs):
     """Nothing is allocated, nothing given back."""
-
-    raw_ptr = size = 0
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: None
-
-    @contextlib.contextmanager
-    def allocate_perhaps(self, *args, **kwargs):
-        yield self
-
-
-@contextlib.contextmanager
-def _no_call(*args, **kwargs):
-    yield None, SimpleNamespace(data=None)
+    workspace = mock.MagicMock(raw_ptr=0, size=0)
+    workspace.allocate_perhaps.return_value = contextlib.nullcontext(workspace)
+    return workspace
 
 
 def install(patch):
@@ -138,12 +119,13 @@ def install(patch):
         patch.setattr(module, name, library.objects.__getitem__)
     tensor = matmulmod.tensor_wrapper._TENSOR_TYPES["numpy"]
     patch.setattr(tensor, "device_id", 0)
-    patch.setattr(matmulmod, "Workspace", NoWorkspace)
+    patch.setattr(matmulmod, "Workspace", _no_workspace)
     patch.setattr(matmulmod, "get_handle", lambda device: 1)
     stream = SimpleNamespace(obj=None, ptr=0)
     patch.setattr(matmulmod.utils, "get_or_create_stream", lambda *args: stream)
     patch.setattr(matmulmod.utils, "get_memory_limit_from_device_id", lambda *args: 1 << 30)
-    patch.setattr(matmulmod.utils, "cuda_call_ctx", _no_call)
+    call = contextlib.nullcontext((None, SimpleNamespace(data=None)))
+    patch.setattr(matmulmod.utils, "cuda_call_ctx", lambda *args, **kwargs: call)
     patch.setitem(matmulmod.memory._MEMORY_MANAGER, "cuda", lambda *args: None)
 
     def empty(cls, shape, dtype, device, stream, verify_strides, strides=None):

@@ -4,6 +4,7 @@ What is left to a GPU is what cuBLASLt computes and supports; layouts, refusals 
 a misread view are decided in nvmath.
 """
 
+import contextlib
 import logging
 
 import numpy as np
@@ -57,47 +58,46 @@ def test_both_answer_a_question_alike(name):
         assert questions.agree(ours, theirs), (ours, theirs)
 
 
-@given(problems(), st.sampled_from([None, *epilogs.STAGES]), st.data())
-def test_results_outputs_and_their_layouts(operands, epilog, data):
+@given(problems(), st.sampled_from([None, *epilogs.STAGES]), st.sampled_from("0CF"), st.data())
+def test_results_outputs_and_their_layouts(operands, epilog, order, data):
     a, b = operands
     m, n = len(a), b.shape[1]
     rng = np.random.default_rng(0)
     tensors, arguments = [a, b], {}
-    if data.draw(st.booleans()):
-        order = data.draw(st.sampled_from("CF"))
+    if order != "0":
         columns = data.draw(st.sampled_from([1, n]))
-        if columns == 1:  # a column with a gap behind each number is misread: see below
-            tensors.append(rng.random((m, 1)).astype(a.dtype))
-        else:
-            tensors.append(matrix(data.draw, rng, (m, columns), a.dtype, order))
+        tensors.append(matrix(data.draw, rng, (m, columns), a.dtype, order))
         arguments = {"beta": 1.0}
     inputs = inputs_of(epilog, m, n, a.dtype, rng)
     ours, theirs = verdicts(lambda: tensors, epilog, inputs, **arguments)
-    if isinstance(ours, str) or isinstance(theirs, str):
+    if isinstance(ours, str) and ours != theirs:  # nvmath takes other numbers for this one column
+        assert ours == "ValueError"
+        read = outcome(advanced, tensors, None, None, **arguments)["result"]
+        assert not np.allclose(read, a @ b + tensors[2], atol=1e-4)
+    elif isinstance(theirs, str):
         assert ours == theirs
-        return
-    assert {k: layout(x) for k, x in ours.items()} == {k: layout(x) for k, x in theirs.items()}
-    ours, theirs = meaning(ours, m), meaning(theirs, m)
-    for name, x in ours.items():
-        close(np.asarray(x, float), np.asarray(theirs[name], float))
+    else:
+        assert {k: layout(x) for k, x in ours.items()} == {k: layout(x) for k, x in theirs.items()}
+        ours, theirs = meaning(ours, m), meaning(theirs, m)
+        for name, x in ours.items():
+            close(np.asarray(x, float), np.asarray(theirs[name], float))
 
 
 @given(problems(min_k=2), st.sampled_from(list(questions.READERS)), st.data())
 def test_epilog_inputs_are_refused_alike(operands, name, data):
     """An input of about the right shape and layout: both accept it, or both raise ValueError."""
     a, b = operands
-    right = inputs_of(questions.READERS[name], len(a), b.shape[1], a.dtype, np.random.default_rng())
-    rows, columns = right[name].reshape(len(right[name]), -1).shape
+    epilog, rng = questions.READERS[name], np.random.default_rng()
+    right = inputs_of(epilog, len(a), b.shape[1], a.dtype, rng)[name]
+    rows, columns = right.reshape(len(right), -1).shape
     rows = max(1, rows + data.draw(st.sampled_from([0, 0, 0, 1, -1, 8])))
     columns = max(1, columns + data.draw(st.sampled_from([0, 0, 0, 1])))
-    dtype = right[name].dtype
-    x = np.zeros((rows, columns), dtype, order=data.draw(st.sampled_from("CF")))
+    x = np.zeros((rows, columns), right.dtype, order=data.draw(st.sampled_from("CF")))
     if name == "bias" and columns == 1 and data.draw(st.booleans()):
-        x = x.ravel() if data.draw(st.booleans()) else np.zeros(2 * rows, dtype)[::2]
-    ours, theirs = verdicts(lambda: (a, b), questions.READERS[name], {name: x})
-    assert isinstance(ours, str) == isinstance(theirs, str), (ours, theirs, x.shape, x.strides)
-    if isinstance(ours, str):
-        assert ours == theirs == "ValueError"
+        x = np.zeros(2 * rows, x.dtype)[:: data.draw(st.sampled_from([1, 2]))][:rows]
+    ours, theirs = verdicts(lambda: (a, b), epilog, {name: x})
+    refused = [answer for answer in (ours, theirs) if isinstance(answer, str)]
+    assert refused in ([], ["ValueError"] * 2), (ours, theirs, x.shape, x.strides)
 
 
 EXTENT = st.integers(1, 6)
@@ -106,7 +106,7 @@ EXTENT = st.integers(1, 6)
 @given(EXTENT, EXTENT, EXTENT, st.sampled_from("abc"), st.booleans(), st.booleans(), st.data())
 def test_a_view_of_any_strides_is_computed_as_meant_or_refused(m, k, n, name, inplace, one, data):
     """Where nvmath raises or computes other values, the reference raises; elsewhere it computes."""
-    one = one and not inplace and m > 1
+    one = one and not inplace
     shape = {"a": (m, k), "b": (k, n), "c": (m, 1 if one else n)}[name]
     strides = data.draw(strides_of_any(shape))
 
@@ -130,16 +130,14 @@ def test_a_view_of_any_strides_is_computed_as_meant_or_refused(m, k, n, name, in
         assert ours == "ValueError"
 
 
-@given(EXTENT, EXTENT, EXTENT, st.sampled_from("abc"), st.data())
-def test_an_unchecked_operand_is_read_through_the_plan_s_layout(m, k, n, name, data):
+@given(EXTENT, EXTENT, EXTENT, st.sampled_from("abc"), st.sampled_from("CF"), st.data())
+def test_an_unchecked_operand_is_read_through_the_plan_s_layout(m, k, n, name, order, data):
     """The very numbers that nvmath's pointers lead to, whatever the new operand's strides."""
     shapes = {"a": (m, k), "b": (k, n), "c": (m, n)}
     new = numbers_in_memory(shapes[name], data.draw(strides_of_any(shapes[name])))
-    order = data.draw(st.sampled_from("CF"))
     results = []
     for library in (reference, advanced):
-        rng = np.random.default_rng(0)
-        tensors = [np.asarray(rng.random(shape), order=order) for shape in shapes.values()]
+        tensors = [np.ones(shape, order=order) for shape in shapes.values()]
         with library.Matmul(*tensors, beta=1.0) as mm:
             mm.plan()
             mm.reset_operands_unchecked(**{name: new})
@@ -155,27 +153,25 @@ def test_plans_made_anew(plans):
     """
 
     def run(library, plans):
-        rng = np.random.default_rng(0)
-        a, b = np.asfortranarray(rng.standard_normal((4, 3))), rng.standard_normal((3, 5))
-        with library.Matmul(a, b) as mm:
-            for i, epilog in enumerate(plans):
-                inputs = inputs_of(epilog, 4, 5, float, np.random.default_rng(1)) or None
-                try:
-                    theirs = epilog and library.MatmulEpilog(int(epilog))
-                    mm.plan(epilog=theirs, epilog_inputs=inputs)
-                except Exception as error:
-                    if i == len(plans) - 1:
-                        return type(error).__name__
+        with questions.Lab(library, np) as lab:
+            mm = lab.stated(np.asfortranarray(lab.a), lab.b)
+            for epilog in plans[:-1]:
+                with contextlib.suppress(Exception):
+                    lab.plan(mm, epilog, inputs[epilog])
+            try:
+                lab.plan(mm, plans[-1], inputs[plans[-1]])
+            except Exception as error:
+                return type(error).__name__
             with np.errstate(all="ignore"):  # nvmath may read a bias that nobody wrote
                 return questions.result(mm)
 
+    m, n, rng = questions.M, questions.N, np.random.default_rng(1)
+    inputs = {epilog: inputs_of(epilog, m, n, np.float32, rng) for epilog in plans}
     truth, ours, theirs = run(reference, plans[-1:]), run(reference, plans), run(advanced, plans)
     if {epilog for epilog in plans[:-1] if epilog} - {plans[-1]}:
         assert isinstance(ours, str)
     elif isinstance(theirs, str):
         assert ours == theirs
     else:
-        right = set(theirs) == set(truth) and all(
-            np.allclose(theirs[name], truth[name]) for name in truth
-        )
+        right = set(theirs) == set(truth) and all(np.allclose(theirs[x], truth[x]) for x in truth)
         assert isinstance(ours, str) != right, (ours, theirs)

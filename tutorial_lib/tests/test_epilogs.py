@@ -29,12 +29,12 @@ def gradient(activation, x, upstream):
     return x.grad.numpy()
 
 
-def defined(epilog, a, b, inputs):
+def defined(epilog, d, a, b, inputs):
     """The result and the extra outputs by the words of an epilog's name, in float64."""
     a, b, words = a.astype(np.float64), b.astype(np.float64), epilog.name.split("_")
-    m, d, extra = len(a), a @ b, {}
+    extra = {}
     if "BIAS" in words:
-        d += inputs["bias"].reshape(-1, 1)
+        d = d + inputs["bias"].reshape(-1, 1)
     if "AUX" in words:
         extra[f"{words[0].lower()}_aux"] = d >= 0 if words[0] == "RELU" else d
     if words[0] == "RELU":
@@ -42,9 +42,9 @@ def defined(epilog, a, b, inputs):
     elif words[0] == "GELU":
         d = gelu(d)
     elif words[0] == "DRELU":
-        d = d * epilogs.unpack_mask(inputs["relu_aux"], m)
+        d = d * epilogs.unpack_mask(inputs["relu_aux"], len(d))
     elif words[0] == "DGELU":
-        d = gradient(gelu, inputs["gelu_aux"][:m], d)
+        d = gradient(gelu, inputs["gelu_aux"][: len(d)], d)
     sums = {"BGRAD": d.sum(axis=1), "BGRADA": a.sum(axis=1), "BGRADB": b.sum(axis=0)}
     if words[-1] in sums:
         extra[epilog.name.lower()] = sums[words[-1]]
@@ -52,37 +52,50 @@ def defined(epilog, a, b, inputs):
 
 
 @pytest.mark.parametrize("epilog", epilogs.STAGES)
-@settings(max_examples=25)
-@given(operands=problems(min_k=2), seed=st.integers(0, 2**32 - 1))
-def test_an_epilog_computes_its_definition(epilog, operands, seed):
+@settings(max_examples=40)
+@given(problems(min_k=2), st.sampled_from(["none", "matrix", "column", "in place"]), st.data())
+def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
     a, b = operands
-    (m, n), rng = (len(a), b.shape[1]), np.random.default_rng(seed)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     if epilog == E.BGRADA:
         a = np.asfortranarray(np.repeat(a, 2, axis=0))  # at least two rows
-        m = len(a)
     if epilog == E.BGRADB:
         b = np.repeat(b, 2, axis=1)
-        n = 2 * n
+    m, n = len(a), b.shape[1]
+    alpha, beta = data.draw(st.floats(-2, 2)), data.draw(st.floats(-2, 2))
+    before, tensors, arguments = alpha * (a.astype(np.float64) @ b), [a, b], {"alpha": alpha}
+    if kind != "none":
+        columns = 1 if kind == "column" else n
+        order = None if epilog in (E.RELU, E.GELU) and columns > 1 else "F"
+        c = matrix(data.draw, rng, (m, columns), a.dtype, order)
+        before = before + beta * c.astype(np.float64)
+        tensors.append(c)
+        arguments |= {"beta": beta, "options": {"inplace": kind == "in place"}}
     inputs = inputs_of(epilog, m, n, a.dtype, rng)
-    if "bias" in inputs and rng.random() < 0.5:
+    if "bias" in inputs and data.draw(st.booleans()):
         inputs["bias"] = inputs["bias"].reshape(-1, 1)
-    outputs = named(matmul(a, b, epilog=epilog, epilog_inputs=inputs or None))
-    found, expected = meaning(outputs, m), defined(epilog, a, b, inputs)
+    outputs = named(matmul(*tensors, epilog=epilog, epilog_inputs=inputs or None, **arguments))
+    found, expected = meaning(outputs, m), defined(epilog, before, a, b, inputs)
     assert set(found) == set(expected)
     assert found["result"].dtype == a.dtype
-    columns = [outputs["result"]] if epilog in NEED_COLUMN_MAJOR else []
-    for x in columns + [outputs[name] for name in outputs if name.endswith("_aux")]:
+    d, packed = outputs["result"], [outputs[name] for name in outputs if name.endswith("_aux")]
+    if kind == "in place":
+        assert d is c
+    elif kind == "matrix" and m > 1 < n:
+        assert (d.strides[0] == d.itemsize) == (c.strides[0] == c.itemsize)
+    elif epilog in NEED_COLUMN_MAJOR:
+        packed.append(d)
+    for x in packed:
         assert x.strides == (x.itemsize, len(x) * x.itemsize)
     if "relu_aux" in found:
         mask, found_mask = expected.pop("relu_aux"), found.pop("relu_aux")
-        before = a.astype(np.float64) @ b + (inputs["bias"].reshape(-1, 1) if inputs else 0)
-        sure = np.abs(before) > 1e-5  # two roundings of one sum may fall on two sides of 0
-        assert (found_mask == mask)[sure].all()
+        sure = np.abs(before + (inputs["bias"].reshape(-1, 1) if inputs else 0)) > 1e-4
+        assert (found_mask == mask)[sure].all()  # two roundings may fall on two sides of 0
         assert np.array_equal(outputs["relu_aux"], bits_one_by_one(found_mask))
     if "gelu_aux" in found:
         assert outputs["gelu_aux"].shape == (-(-m // 8) * 8, n)
     for name, x in expected.items():
-        close(found[name], x, scale=100 * n if "GELU" in epilog.name else n)
+        close(found[name], x, scale=n * (200 if "GELU" in epilog.name else 4))
 
 
 @pytest.mark.parametrize(
@@ -100,61 +113,29 @@ def test_a_layer_forward_and_backward_against_autograd(forward, backward, shape,
     d, bgrad = matmul(above.T, upstream, epilog=backward, epilog_inputs=extra)
 
     activation = torch.relu if forward == E.RELU_AUX_BIAS else gelu
-    z = w @ x + bias[:, None]
-    np.testing.assert_allclose(y, activation(torch.tensor(z)).numpy(), atol=1e-12)
-    expected = gradient(activation, z, above.T @ upstream)
+    z = torch.tensor(w @ x + bias[:, None])
+    np.testing.assert_allclose(y, activation(z).numpy(), atol=1e-12)
+    theirs = torch.nn.functional.gelu(z, approximate="tanh")
+    np.testing.assert_allclose(gelu(z), theirs, atol=1e-7, rtol=1e-8)
+    expected = gradient(activation, z.numpy(), above.T @ upstream)
     # cuBLASLt's DGELU differs from its GELU's slope in the twelfth digit: a rounded constant
     np.testing.assert_allclose(d, expected, atol=1e-11)
     np.testing.assert_allclose(bgrad[backward.name.lower()], expected.sum(axis=1), atol=1e-10)
-
-
-@given(problems(), st.data(), st.floats(-2, 2), st.floats(-2, 2), st.booleans())
-def test_alpha_beta_c_and_inplace(operands, data, alpha, beta, inplace):
-    a, b = operands
-    m, n = len(a), b.shape[1]
-    columns = n if inplace else data.draw(st.sampled_from([1, n]))
-    c = matrix(data.draw, np.random.default_rng(3), (m, columns), a.dtype)
-    if columns == 1 and not inplace:
-        c = c.copy()  # one column that stands for all must be packed
-    expected = alpha * (a.astype(np.float64) @ b) + beta * c.astype(np.float64)
-    options = {"inplace": inplace}
-    d = matmul(a, b, c, alpha=alpha, beta=beta, epilog=E.RELU, options=options)
-    close(d, np.where(expected > 0, expected, 0), scale=4)
-    assert (d is c) == inplace
-    if not inplace and columns > 1 < m:
-        assert (d.strides[0] == d.itemsize) == (c.strides[0] == c.itemsize)
 
 
 def test_relu_and_its_mask_at_the_edges():
     """As an H200 computes it: NaN stays and counts as let through, and so does a zero."""
     a = np.array([[np.nan, -0.0, -1.0, 2.0, np.inf, -np.inf]], np.float32).T
     d, extra = matmul(a, np.ones((1, 1), np.float32), epilog=E.RELU_AUX)
-    assert np.isnan(d[0, 0])
-    assert d.ravel()[1:].tolist() == [0, 0, 2, np.inf, 0]
+    np.testing.assert_array_equal(d.ravel(), [np.nan, 0, 0, 2, np.inf, 0])
     assert extra["relu_aux"][0, 0] == 0b011011
 
 
-def test_gelu_is_that_of_torch_to_eight_digits():
-    import torch
-
-    x = np.array([[-3.0, -0.7, 0.0, 0.1, 1.0, 2.5]])
-    theirs = torch.nn.functional.gelu(torch.tensor(x), approximate="tanh").numpy()
-    np.testing.assert_allclose(matmul(np.ones((1, 1)), x, epilog=E.GELU), theirs, rtol=1e-8)
-
-
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_pack_and_unpack(m, n, seed):
+def test_a_mask_is_packed_by_the_rule_and_its_padding_does_not_matter(m, n, seed):
     kept = np.random.default_rng(seed).random((m, n)) < 0.5
     mask = epilogs.pack_mask(kept)
     assert mask.shape == epilogs.mask_shape(m, n)
     assert np.array_equal(mask, bits_one_by_one(kept))
+    mask |= ~bits_one_by_one(np.ones((m, n), bool))
     assert np.array_equal(epilogs.unpack_mask(mask, m), kept)
-
-
-def test_padding_bits_of_a_foreign_mask_do_not_matter():
-    mask = epilogs.pack_mask(np.ones((3, 2), bool))
-    mask[1:] = 255
-    mask[0] |= 0b11111000
-    a, b = np.ones((3, 2), np.float32), np.ones((2, 2), np.float32)
-    _, extra = matmul(a, b, epilog=E.DRELU_BGRAD, epilog_inputs={"relu_aux": mask})
-    assert extra["drelu_bgrad"].tolist() == [4, 4, 4]

@@ -87,8 +87,8 @@ def count(library, xp, name, width, arithmetic):
         mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=given)
         repeat = [_equal(run(one), run(one)) for one in algorithms]
     found = {"candidates": len(algorithms), "agree": sum(agree), "repeat": sum(repeat)}
-    numbers = [getattr(algorithm, "algorithm_id", "") for algorithm in algorithms]
-    wrong = [f"{i}: algorithm {numbers[i]}" for i, right in enumerate(agree) if not right]
+    ranked = enumerate(getattr(algorithm, "algorithm_id", "") for algorithm in algorithms)
+    wrong = [f"{rank}: algorithm {number}" for rank, number in ranked if not agree[rank]]
     return found | ({"wrong": wrong} if wrong else {})
 
 

@@ -6,6 +6,7 @@ operand makes it do so, the reference must compute the very same ones.
 """
 
 import contextlib
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ from tutorial_lib.tests.gpu.conformance import host, meaning, named
 RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
 M, N, K = 4, 5, 3
 TOLERANCE = 1e-4  # of the largest value: GELU's tanh; all other results are whole or half numbers
-# A question is a function of a Lab that raises, or returns (values, what is right).
+# A question is a function of a Lab that raises, or returns (values, what is right); values alone
+# are right if they are a @ b.
 QUESTIONS = {}
 # After a plan with one epilog nvmath refuses some others, computes some wrongly and some right: the
 # reference refuses them all.
@@ -41,14 +43,11 @@ class Lab(contextlib.ExitStack):
     def __init__(self, library, xp):
         super().__init__()
         self.library, self.xp = library, xp
-        self.a, self.b, self.c = (
-            self.dense(M, K, seed=1),
-            self.dense(K, N, seed=2),
-            self.dense(M, N),
-        )
-        self.other_a, self.bias = self.dense(M, K, seed=9), self.dense(M)
+        self.a, self.b = self.dense(M, K, seed=1), self.dense(K, N, seed=2)
+        self.c, self.other_a, self.bias = self.dense(M, N), self.dense(M, K, seed=9), self.dense(M)
+        self.column = self.dense(M, 1)
         self.new_bias = {"epilog_inputs": {"bias": self.bias}}
-        self.inputs = {"bias": self.bias, "relu_aux": self.view((16, N), (1, 16), "uint8", 3)}
+        self.inputs = {"bias": self.bias, "relu_aux": self.input("relu_aux", (1, 16), seed=3)}
 
     def view(self, shape, strides, dtype="float32", seed=9):
         """An array with these strides, in elements: whatever is read lies in a larger one."""
@@ -60,8 +59,14 @@ class Lab(contextlib.ExitStack):
     def dense(self, *shape, seed=0):
         return self.view(shape, (*shape[1:], 1), seed=seed)
 
+    def input(self, name, strides, seed=7):
+        return self.view(SHAPES[name], strides, "uint8" if name == "relu_aux" else "float32", seed)
+
     def stated(self, *tensors, **arguments):
         return self.enter_context(self.library.Matmul(*(tensors or (self.a, self.b)), **arguments))
+
+    def stated_with_c(self, **arguments):
+        return self.stated(self.a, self.b, self.c, **arguments)
 
     def plan(self, mm, epilog=None, inputs=None):
         epilog = None if epilog is None else self.library.MatmulEpilog(int(epilog))
@@ -71,13 +76,49 @@ class Lab(contextlib.ExitStack):
     def planned(self, *tensors, epilog=None, inputs=None, **arguments):
         return self.plan(self.stated(*tensors, **arguments), epilog, inputs)
 
-    def biased(self):
-        return self.planned(epilog=E.BIAS, inputs={"bias": self.bias})
+    def biased(self, bias=None):
+        inputs = {"bias": self.bias if bias is None else bias}
+        return self.planned(epilog=E.BIAS, inputs=inputs)
 
     def computed(self, *tensors, epilog=None, inputs=None, **arguments):
         """What the library makes of it, and what is right."""
         truth = product(*tensors, epilog=epilog, inputs=inputs, **arguments)
         return result(self.planned(*tensors, epilog=epilog, inputs=inputs, **arguments)), truth
+
+    def matmul(self, **arguments):
+        self.library.matmul(self.a, self.b, **arguments)
+
+    def plus(self, c, **options):
+        return self.computed(self.a, self.b, c, beta=2.0, options=options)
+
+    def reading(self, name, strides):
+        inputs = {name: self.input(name, strides)}
+        return self.computed(self.a, self.b, epilog=READERS[name], inputs=inputs)
+
+    def planned_anew(self, *plans, order="F"):
+        a = self.xp.array(self.a, order=order)
+        mm = self.stated(a, self.b)
+        for epilog in plans:
+            inputs = {x: self.inputs[x] for x in (epilogs.input_names(epilog) if epilog else ())}
+            self.plan(mm, epilog, inputs)
+        return result(mm), product(a, self.b, epilog=epilog, inputs=inputs)
+
+    def swapped(self, **new):
+        mm = self.planned()
+        mm.reset_operands_unchecked(**new)
+        return result(mm), product(new.get("a", self.a), new.get("b", self.b))
+
+    def swapped_input(self, name, strides):
+        new, epilog = {name: self.input(name, strides)}, READERS[name]
+        mm = self.planned(epilog=epilog, inputs={name: self.inputs[name]})
+        mm.reset_operands_unchecked(epilog_inputs=new)
+        return result(mm), product(self.a, self.b, epilog=epilog, inputs=new)
+
+    def swapped_c(self, new):
+        mm = self.plan(self.stated_with_c(beta=1, options={"inplace": True}))
+        mm.reset_operands_unchecked(c=new)
+        truth = product(self.a, self.b, new, beta=1)
+        return result(mm), truth
 
 
 def result(mm, **arguments):
@@ -107,6 +148,8 @@ def answer(name, library, xp):
             found = QUESTIONS[name](lab)
     except Exception as error:  # its type is the answer
         return Answer(type(error).__name__, str(error).partition("\n")[0])
+    if isinstance(found, dict):
+        found = found, product(lab.a, lab.b)
     if not (isinstance(found, tuple) and isinstance(found[0], dict)):
         return Answer(ACCEPTED)  # a call that ought to raise
     values, truth = found
@@ -141,9 +184,7 @@ def ask_all(library, xp):
     return {"answers": answers, "disagreements": disagreements}
 
 
-# Views of every operand and input, at strides that nvmath takes, refuses, or takes for others.
-
-
+# Views at strides that nvmath takes, refuses, or takes for others.
 def _views(rows, columns):
     return {
         "with gaps between rows": (columns + 3, 1),
@@ -172,52 +213,23 @@ def _input_views(rows, columns):
     }
 
 
+READERS = {"bias": E.BIAS, "relu_aux": E.DRELU, "gelu_aux": E.DGELU}
+SHAPES = {"bias": (M,), "relu_aux": (16, N), "gelu_aux": (8, N)}
 COLUMNS = {"dense": (1, 1), "out of a matrix": (2, 1), "reversed": (-1, 1), "repeated": (0, 1)}
 VECTORS = {"dense": (1,), "every other": (2,), "reversed": (-1,), "repeated": (0,)}
-READERS = {"bias": E.BIAS, "relu_aux": E.DRELU, "gelu_aux": E.DGELU}
-
-
-def _ask_view(name, shape, strides):
-    def ask(lab):
-        x = lab.view(shape, strides, "uint8" if name == "relu_aux" else "float32", 7)
-        if name in READERS:
-            return lab.computed(lab.a, lab.b, epilog=READERS[name], inputs={name: x})
-        if name in "ab":
-            return lab.computed(*((x, lab.b) if name == "a" else (lab.a, x)))
-        return lab.computed(lab.a, lab.b, x, beta=2.0, options={"inplace": "in place" in name})
-
-    return ask
-
-
-for _name, _shape, _kinds in (
-    ("a", (M, K), _views(M, K)),
-    ("b", (K, N), _views(K, N)),
-    ("c", (M, N), _views(M, N)),
-    ("c, in place,", (M, N), _views(M, N)),
-    ("c is one column,", (M, 1), COLUMNS),
-    ("bias", (M,), VECTORS),
-    ("relu_aux", (16, N), _input_views(16, N)),
-    ("gelu_aux", (8, N), _input_views(8, N)),
-):
+VIEWS = {
+    "a": (_views(M, K), lambda q, s: q.computed(q.view((M, K), s, seed=7), q.b)),
+    "b": (_views(K, N), lambda q, s: q.computed(q.a, q.view((K, N), s, seed=7))),
+    "c": (_views(M, N), lambda q, s: q.plus(q.view((M, N), s, seed=7))),
+    "c, in place,": (_views(M, N), lambda q, s: q.plus(q.view((M, N), s, seed=7), inplace=True)),
+    "c is one column,": (COLUMNS, lambda q, s: q.plus(q.view((M, 1), s, seed=7))),
+    "bias,": (VECTORS, lambda q, s: q.reading("bias", s)),
+    "relu_aux,": (_input_views(16, N), lambda q, s: q.reading("relu_aux", s)),
+    "gelu_aux,": (_input_views(8, N), lambda q, s: q.reading("gelu_aux", s)),
+}
+for _name, (_kinds, _ask) in VIEWS.items():
     for _kind, _strides in _kinds.items():
-        _comma = "," if _name in READERS else ""
-        QUESTIONS[f"{_name}{_comma} {_kind}"] = _ask_view(_name, _shape, _strides)
-
-
-# Plans made anew: with one epilog, then with another.
-
-
-def _ask_plans(*plans, order="F"):
-    def ask(lab):
-        a = lab.xp.array(lab.a, order=order)
-        mm = lab.stated(a, lab.b)
-        for epilog in plans:
-            inputs = {x: lab.inputs[x] for x in (epilogs.input_names(epilog) if epilog else ())}
-            lab.plan(mm, epilog, inputs)
-        return result(mm), product(a, lab.b, epilog=epilog, inputs=inputs)
-
-    return ask
-
+        QUESTIONS[f"{_name} {_kind}"] = functools.partial(_ask, s=_strides)
 
 for _first, _thens in {
     None: [E.BIAS],
@@ -232,64 +244,46 @@ for _first, _thens in {
     for _then in _thens:
         _names = ["no epilog" if epilog is None else epilog.name for epilog in (_first, _then)]
         _name = "planned with {}, then with {}".format(*_names)
-        QUESTIONS[_name] = _ask_plans(_first, _then)
+        QUESTIONS[_name] = lambda q, plans=(_first, _then): q.planned_anew(*plans)
         if _first not in (None, _then):
             STRICTER.add(_name)
-
 
 # Wrong plans, algorithms, scale factors, options and types.
 
 
-def _ask_plan(**arguments):
-    return lambda lab: lab.biased().plan(**arguments)
+def _nan(x):
+    x[1, 2] = np.nan
+    return x
 
 
-def _ask_after(then, **arguments):
-    return lambda lab: getattr(after(lab.biased(), **arguments), then)()
-
-
-def _ask_matmul(**arguments):
-    return lambda lab: lab.library.matmul(lab.a, lab.b, **arguments)
-
-
-def _ask_nan(**arguments):
-    def ask(lab):
-        lab.c[1, 2] = np.nan
-        values, _ = lab.computed(lab.a, lab.b, lab.c, beta=0, **arguments)
-        return values, product(lab.a, lab.b)
-
-    return ask
-
-
-def _alpha_of_0(lab):
-    lab.a[1, 2] = np.nan
-    return lab.computed(lab.a, lab.b, alpha=0)[0], {"result": np.zeros((M, N), np.float32)}
-
-
-def _own_algorithm(lab):
-    mm = lab.stated()
+def _own_algorithm(q):
+    mm = q.stated()
     mm.plan(algorithms=mm.plan(preferences={"limit": 2})[-1:])
-    return result(mm, algorithm=mm.algorithms[0]), product(lab.a, lab.b)
+    return result(mm, algorithm=mm.algorithms[0])
 
 
 _BIAS = {"epilog_inputs": {"bias": np.zeros(M, np.float32)}}
+_LIST = [0.0] * M
+_LISTED = {"epilog_inputs": {"bias": _LIST}}
 QUESTIONS |= {
-    "planned with BIAS, then without, row-major": _ask_plans(E.BIAS, None, order="C"),
-    "the epilog is an int": _ask_plan(epilog=2),
-    "the epilog is an int of no epilog": _ask_plan(epilog=12345),
-    "the epilog is a text": _ask_plan(epilog="RELU"),
-    "the epilog is a list": _ask_plan(epilog=[2]),
-    "a preference is misspelled": _ask_plan(preferences={"limt": 4}),
-    "the preferences are a list": _ask_plan(preferences=[4]),
-    "an algorithm is a text": _ask_plan(algorithms=["numpy.matmul"]),
-    "the algorithms are a number": _ask_plan(algorithms=5),
-    "the algorithms are none": _ask_plan(algorithms=[]),
-    "execute after a plan with an int": _ask_after("execute", epilog=4, **_BIAS),
-    "execute after a plan with a misspelled preference": _ask_after(
-        "execute", preferences={"x": 4}
-    ),
-    "execute after a plan with algorithms of a wrong type": _ask_after("execute", algorithms=[1]),
-    "autotune after a plan that failed": _ask_after("autotune", epilog="RELU"),
+    "planned with BIAS, then without, row-major": lambda q: q.planned_anew(E.BIAS, None, order="C"),
+    "the epilog is an int": lambda q: q.biased().plan(epilog=2),
+    "the epilog is an int of no epilog": lambda q: q.biased().plan(epilog=12345),
+    "the epilog is a text": lambda q: q.biased().plan(epilog="RELU"),
+    "the epilog is a list": lambda q: q.biased().plan(epilog=[2]),
+    "a preference is misspelled": lambda q: q.biased().plan(preferences={"limt": 4}),
+    "the preferences are a list": lambda q: q.biased().plan(preferences=[4]),
+    "an algorithm is a text": lambda q: q.biased().plan(algorithms=["numpy.matmul"]),
+    "the algorithms are a number": lambda q: q.biased().plan(algorithms=5),
+    "the algorithms are none": lambda q: q.biased().plan(algorithms=[]),
+    "execute after a plan with an int": lambda q: after(q.biased(), epilog=4, **_BIAS).execute(),
+    "execute after a plan with a misspelled preference": lambda q: after(
+        q.biased(), preferences={"x": 4}
+    ).execute(),
+    "execute after a plan with algorithms of a wrong type": lambda q: after(
+        q.biased(), algorithms=[1]
+    ).execute(),
+    "autotune after a plan that failed": lambda q: after(q.biased(), epilog="RELU").autotune(),
     "an epilog input is reset after a plan that failed": lambda q: after(
         q.biased(), epilog=q.library.MatmulEpilog.BIAS
     ).reset_operands(**q.new_bias),
@@ -305,83 +299,47 @@ QUESTIONS |= {
     "an algorithm of the plan": _own_algorithm,
     "an algorithm of another plan": lambda q: q.planned().execute(algorithm=q.stated().plan()[0]),
     "the algorithm is a text": lambda q: q.planned().execute(algorithm="numpy.matmul"),
-    "beta is 0 and c holds NaN": _ask_nan(),
-    "beta is 0 and c, in place, holds NaN": _ask_nan(options={"inplace": True}),
-    "alpha is 0 and a holds NaN": _alpha_of_0,
-    "alpha is an array": lambda q: q.stated(alpha=q.dense(M, 1)),
-    "beta is an array": lambda q: q.stated(q.a, q.b, q.c, beta=q.dense(M, 1)),
-    "beta is a text": lambda q: q.stated(q.a, q.b, q.c, beta="much"),
-    "beta is reset to an array": lambda q: q.stated(q.a, q.b, q.c, beta=1).reset_operands(
-        beta=q.dense(M, 1)
+    "beta is 0 and c holds NaN": lambda q: result(q.planned(q.a, q.b, _nan(q.c), beta=0)),
+    "beta is 0 and c, in place, holds NaN": lambda q: result(
+        q.planned(q.a, q.b, _nan(q.c), beta=0, options={"inplace": True})
     ),
-    "beta is reset without a c": lambda q: (
-        result(after(q.planned(), "reset_operands", beta=3)),
-        product(q.a, q.b),
+    "alpha is 0 and a holds NaN": lambda q: (
+        result(q.planned(_nan(q.a), q.b, alpha=0)),
+        {"result": np.zeros((M, N), np.float32)},
     ),
-    "an option is misspelled": _ask_matmul(options={"in_place": True}),
-    "the options are a text": _ask_matmul(options="inplace"),
-    "the compute type is no compute type": _ask_matmul(options={"compute_type": 1}),
-    "the compute type is of float64": _ask_matmul(options={"compute_type": 70}),
-    "matmul with a misspelled preference": _ask_matmul(preferences={"limt": 4}),
-    "a is a list": lambda q: q.stated([[1.0]], q.b),
-    "b is a list": lambda q: q.stated(q.a, [[1.0]]),
-    "c is a list": lambda q: q.stated(q.a, q.b, [[1.0]], beta=1),
-    "a is reset to a list": lambda q: q.stated().reset_operands(a=[[1.0]]),
-    "the bias is a list": lambda q: q.planned(epilog=E.BIAS, inputs={"bias": [0.0] * M}),
-    "the bias is reset to a list": lambda q: q.biased().reset_operands(
-        epilog_inputs={"bias": [0.0] * M}
-    ),
+    "alpha is an array": lambda q: q.stated(alpha=q.column),
+    "beta is an array": lambda q: q.stated_with_c(beta=q.column),
+    "beta is a text": lambda q: q.stated_with_c(beta="much"),
+    "beta is reset to an array": lambda q: q.stated_with_c(beta=1).reset_operands(beta=q.column),
+    "beta is reset without a c": lambda q: result(after(q.planned(), "reset_operands", beta=3)),
+    "an option is misspelled": lambda q: q.matmul(options={"in_place": True}),
+    "the options are a text": lambda q: q.matmul(options="inplace"),
+    "the compute type is no compute type": lambda q: q.matmul(options={"compute_type": 1}),
+    "the compute type is of float64": lambda q: q.matmul(options={"compute_type": 70}),
+    "matmul with a misspelled preference": lambda q: q.matmul(preferences={"limt": 4}),
+    "a is a list": lambda q: q.stated(_LIST, q.b),
+    "b is a list": lambda q: q.stated(q.a, _LIST),
+    "c is a list": lambda q: q.stated(q.a, q.b, _LIST, beta=1),
+    "a is reset to a list": lambda q: q.stated().reset_operands(a=_LIST),
+    "the bias is a list": lambda q: q.biased(_LIST),
+    "the bias is reset to a list": lambda q: q.biased().reset_operands(**_LISTED),
 }
-
-# Operands that are reset unchecked: nvmath swaps pointers.
-
-
-def _ask_unchecked(make):
-    def ask(lab):
-        new, mm = make(lab), lab.planned()
-        mm.reset_operands_unchecked(**new)
-        return result(mm), product(new.get("a", lab.a), new.get("b", lab.b))
-
-    return ask
-
-
-def _ask_unchecked_input(name, shape, strides):
-    def ask(lab):
-        dtype = "uint8" if name == "relu_aux" else "float32"
-        old, new = lab.view(shape, (1, *shape[:-1]), dtype, 3), lab.view(shape, strides, dtype, 7)
-        mm = lab.planned(epilog=READERS[name], inputs={name: old})
-        mm.reset_operands_unchecked(epilog_inputs={name: new})
-        return result(mm), product(lab.a, lab.b, epilog=READERS[name], inputs={name: new})
-
-    return ask
-
-
-def _unchecked_c(lab):
-    new = lab.view((M, N), (2 * N, 1))
-    mm = lab.planned(lab.a, lab.b, lab.c, beta=1, options={"inplace": True})
-    mm.reset_operands_unchecked(c=new)
-    truth = product(lab.a, lab.b, new, beta=1)
-    return result(mm), truth
-
-
-for _name, _make in {
-    "a like the old one": lambda q: {"a": q.other_a},
-    "a column-major": lambda q: {"a": q.view((M, K), (1, M))},
-    "a of every other row": lambda q: {"a": q.view((M, K), (2 * K, 1))},
-    "a is float64, b is not": lambda q: {"a": q.dense(M, 2 * K, seed=9).view("float64")},
-    "b reversed": lambda q: {"b": q.view((K, N), (-N, 1))},
-    "b of one row repeated": lambda q: {"b": q.view((K, N), (0, 1))},
-    "a a list": lambda q: {"a": [[1.0]]},
-    "c without a c": lambda q: {"c": q.c},
-    "beta without a c": lambda q: {"beta": 2.0},
-    "alpha a list": lambda q: {"alpha": [1.0, 2.0]},
-    "an epilog input that the plan has not": lambda q: q.new_bias,
+for _name, _ask in {  # operands that are reset unchecked: nvmath swaps pointers
+    "a like the old one": lambda q: q.swapped(a=q.other_a),
+    "a column-major": lambda q: q.swapped(a=q.view((M, K), (1, M))),
+    "a of every other row": lambda q: q.swapped(a=q.view((M, K), (2 * K, 1))),
+    "a is float64, b is not": lambda q: q.swapped(a=q.dense(M, 2 * K, seed=9).view("float64")),
+    "b reversed": lambda q: q.swapped(b=q.view((K, N), (-N, 1))),
+    "b of one row repeated": lambda q: q.swapped(b=q.view((K, N), (0, 1))),
+    "a a list": lambda q: q.swapped(a=_LIST),
+    "c without a c": lambda q: q.swapped(c=q.c),
+    "beta without a c": lambda q: q.swapped(beta=2.0),
+    "alpha a list": lambda q: q.swapped(alpha=[1.0, 2.0]),
+    "an epilog input that the plan has not": lambda q: q.swapped(**q.new_bias),
+    "bias of every other number": lambda q: q.swapped_input("bias", (2,)),
+    "bias reversed": lambda q: q.swapped_input("bias", (-1,)),
+    "mask row-major": lambda q: q.swapped_input("relu_aux", (N, 1)),
+    "mask with reversed columns": lambda q: q.swapped_input("relu_aux", (1, -16)),
+    "c, in place, of every other row": lambda q: q.swapped_c(q.view((M, N), (2 * N, 1))),
 }.items():
-    QUESTIONS[f"unchecked: {_name}"] = _ask_unchecked(_make)
-QUESTIONS |= {
-    "unchecked: bias of every other number": _ask_unchecked_input("bias", (M,), (2,)),
-    "unchecked: bias reversed": _ask_unchecked_input("bias", (M,), (-1,)),
-    "unchecked: mask row-major": _ask_unchecked_input("relu_aux", (16, N), (N, 1)),
-    "unchecked: mask with reversed columns": _ask_unchecked_input("relu_aux", (16, N), (1, -16)),
-    "unchecked: c, in place, of every other row": _unchecked_c,
-}
+    QUESTIONS[f"unchecked: {_name}"] = _ask

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 from typing import Any
 
@@ -18,11 +19,10 @@ EPOCHS = 3
 def train_all() -> dict[str, dict[str, Any]]:
     """{network and width: losses of all batches, images correct} on this process's backend."""
     runs = {}
-    for name, network in NETWORKS.items():
-        for width in WIDTHS:
-            with contextlib.redirect_stdout(io.StringIO()), network(784, width, 10) as model:
-                losses, correct = train(model, epochs=EPOCHS), round(test(model) * 9984)
-            runs[f"{name} {width}"] = {"losses": losses, "correct": correct}
+    for name, width in itertools.product(NETWORKS, WIDTHS):
+        with contextlib.redirect_stdout(io.StringIO()), NETWORKS[name](784, width, 10) as model:
+            losses, correct = train(model, epochs=EPOCHS), round(test(model) * 9984)
+        runs[f"{name} {width}"] = {"losses": losses, "correct": correct}
     return runs
 
 
