@@ -14,7 +14,7 @@ from tutorial_lib import plotting, xp
 from tutorial_lib.distributed.ring import ring_all_reduce
 from tutorial_lib.kernels import launches
 from tutorial_lib.networks.inplace import TILE
-from tutorial_lib.plotting import arrays
+from tutorial_lib.plotting import grids
 from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, styled
 from tutorial_lib.reference.epilogs import mask_shape
 
