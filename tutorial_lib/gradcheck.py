@@ -8,11 +8,7 @@ from tutorial_lib.backend import Array
 
 
 def central_differences(
-    loss: Callable[[], float],
-    parameter: Array,
-    elements: Iterable[tuple[int, ...]],
-    *,
-    step: float = 1e-5,
+    loss: Callable[[], float], parameter: Array, elements: Iterable[tuple], *, step: float = 1e-5
 ) -> np.ndarray:
     """``(loss(p + step) - loss(p - step)) / (2 step)`` for each listed element p of `parameter`.
 

@@ -114,12 +114,8 @@ def write(name: str, content: Mapping[str, Any], *, packages: Iterable[str] = PA
 
     Whole or not at all: a process that is killed meanwhile leaves the file as it was.
     """
-    head = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "system": platform.platform(),
-        "versions": versions(packages),
-    }
+    head = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    head |= {"system": platform.platform(), "versions": versions(packages)}
     text = json.dumps(head | dict(content), indent=2)
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     unfinished = RESULTS / f"{name}.tmp"

@@ -13,7 +13,6 @@ COMMANDS = {
     "published": (published.run, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
-    "peers": (partial(ladder.run, "peers", ladder.PEERS, ladder.WIDTHS), "the peers alone"),
     "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (counters.run_phases, "the one kernel, phase by phase"),

@@ -51,7 +51,6 @@ FIELD = (
     *_both("JAX scan", "peer", "jax_peer --unroll 1"),
     *_both("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
 )
-PEERS = tuple(entrant for entrant in FIELD if entrant.kind == "peer")
 CPU_FIELD = (
     Entrant("bare NumPy loop", "peer", "numpy_loop"),
     Entrant("MnistNetNaive", "rung", "rung --network naive"),

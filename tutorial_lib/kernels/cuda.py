@@ -16,7 +16,7 @@ from tutorial_lib.kernels import launches
 from tutorial_lib.kernels.launches import BATCH, OUTPUTS, Launch
 
 FOLDER = Path(__file__).parent
-NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14  # of CUDA's CUfunction_attribute
+NON_PORTABLE_CLUSTER = 14  # of CUDA's CUfunction_attribute: more blocks than 8
 
 
 def source(kernel: str) -> str:
@@ -35,8 +35,7 @@ def compiled(launch: Launch) -> Any:
     if launch.shared:
         kernel.max_dynamic_shared_size_bytes = launch.shared
     if launch.cluster > 8:  # more than every GPU with clusters allows
-        attribute = NON_PORTABLE_CLUSTER_SIZE_ALLOWED
-        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, attribute, 1)
+        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, NON_PORTABLE_CLUSTER, 1)
     return kernel.kernel
 
 

@@ -67,10 +67,8 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
         return ""
     merged = kernel == "epoch" and not problem("output_layer", hidden, device)
     remedy = "MnistNetMerged" if merged else "MnistNetTuned"
-    return (
-        f"{network} with {hidden:,} hidden units needs a GPU {need}; "
-        f"this one, {device.name}, {found}: take {remedy}"
-    )
+    wish = f"{network} with {hidden:,} hidden units needs a GPU {need}"
+    return f"{wish}; this one, {device.name}, {found}: take {remedy}"
 
 
 def require(kernel: str, hidden: int) -> None:

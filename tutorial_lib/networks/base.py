@@ -6,6 +6,7 @@ execution. So an update writes into them (``-=``, ``[...] =``); binding a name t
 would leave the plans with the old one, and is refused.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tutorial_lib.backend import Array, random, xp
@@ -18,7 +19,7 @@ from tutorial_lib.networks.plans import Plans
 PARAMETERS = ("weights_hidden", "bias_hidden", "weights_output", "bias_output")
 
 
-class MnistNetBase:
+class MnistNetBase(AbstractContextManager):
     """A network with one hidden layer: inputs (n, num_inputs) to probabilities (n, num_outputs).
 
     Its class says what a step computes. Two more choices are independent of it: `plans`, how its
@@ -171,9 +172,6 @@ class MnistNetBase:
         self.launch = type(self.launch)()  # a graph goes before the plans, whose workspaces it uses
         self.plans.free()
         self.saved = None
-
-    def __enter__(self) -> "MnistNetBase":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.free()

@@ -1,23 +1,18 @@
 """How an epoch is launched: as a loop over its steps, or as one CUDA graph of all of them."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tutorial_lib.backend import Array, xp
 from tutorial_lib.dataset import batches
 from tutorial_lib.graphs import CapturedWork
 from tutorial_lib.networks.inputs import place
 
-if TYPE_CHECKING:
-    from tutorial_lib.networks.base import MnistNetBase
-
 
 class Loop:
     """Each step launched from Python."""
 
-    def epoch(
-        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
-    ) -> Array:
-        """Train on all full batches of n images; returns their losses, (steps,)."""
+    def epoch(self, net: Any, images: Array, labels: Array, learning_rate: float, n: int) -> Array:
+        """Train the network on all full batches of n images; returns their losses, (steps,)."""
         images, labels = net.check_epoch(images, labels, learning_rate, n)
         losses = xp.empty(len(images) // n, net.weights_hidden.dtype)
         run_steps(net, images, labels, losses, learning_rate, n)
@@ -35,9 +30,7 @@ class Graph:
 
     graph = losses = recorded = None  # of the last recording, and what it was made for
 
-    def epoch(
-        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
-    ) -> Array:
+    def epoch(self, net: Any, images: Array, labels: Array, learning_rate: float, n: int) -> Array:
         """As `Loop.epoch`. The losses are the graph's own memory: the next epoch overwrites them.
 
         Raises ValueError for images or labels that are not dense in memory, CaptureError for a
@@ -51,21 +44,21 @@ class Graph:
         return self.losses
 
     def record(
-        self, net: "MnistNetBase", images: Array, labels: Array, learning_rate: float, n: int
+        self, net: Any, images: Array, labels: Array, learning_rate: float, n: int
     ) -> tuple[CapturedWork, Array]:
         """Capture an epoch, and leave the weights as they were; the graph and its losses."""
         checked = net.check_epoch(images, labels, learning_rate, n)
         for name, given, dense in zip(("images", "labels"), (images, labels), checked):
             if given is not dense:
-                raise ValueError(
-                    f"a captured epoch reads the {name} where they are, and needs them row-major, "
-                    f"without gaps, from a multiple of 16 bytes on: pass {name}.copy()"
-                )
+                need = "row-major, without gaps, from a multiple of 16 bytes on"
+                where = f"a captured epoch reads the {name} where they are, and needs them {need}"
+                raise ValueError(f"{where}: pass {name}.copy()")
         before = [parameter.copy() for parameter in net.parameters]
         losses = xp.empty(len(images) // n, net.weights_hidden.dtype)
-        arguments = net, images, labels, losses, learning_rate, n
         try:
-            return CapturedWork(lambda: run_steps(*arguments)), losses
+            return CapturedWork(
+                lambda: run_steps(net, images, labels, losses, learning_rate, n)
+            ), losses
         finally:
             for parameter, value in zip(net.parameters, before):
                 parameter[...] = value  # what the rehearsal changed
@@ -73,7 +66,7 @@ class Graph:
 
 
 def run_steps(
-    net: "MnistNetBase", images: Array, labels: Array, losses: Array, learning_rate: float, n: int
+    net: Any, images: Array, labels: Array, losses: Array, learning_rate: float, n: int
 ) -> None:
     """One step for each full batch of n images; writes their losses, (steps,)."""
     for i, batch in enumerate(batches(len(images), n)):

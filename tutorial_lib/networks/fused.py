@@ -16,7 +16,6 @@ class MnistNet(MnistNetBase):
     def forward(self, x: Array) -> Array:
         """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
         x = self.check_images(x)
-
         # Hidden layer: bias, ReLU and its mask come with the matmul, (H, 784) (784, n).
         plan = {"epilog": MatmulEpilog.RELU_AUX_BIAS, "inputs": {"bias": self.bias_hidden}}
         hidden, extra = self.plans.run("hidden", self.weights_hidden, x.T, **plan)
@@ -24,14 +23,12 @@ class MnistNet(MnistNetBase):
         # Output layer: the bias comes with the matmul, (10, H) (H, n).
         plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": self.bias_output}}
         before_sigmoid = self.plans.run("output", self.weights_output, hidden, **plan)
-
         self.saved = x, hidden, extra["relu_aux"]
         return sigmoid(before_sigmoid.T)
 
     def backward_output(self, grad: Array) -> tuple[Array, Array]:
         """The gradients of weights_output (10, H) and bias_output (10,), given grad (n, 10)."""
         _, hidden, _ = self.saved
-
         # A plain matmul, (10, n) (n, H).
         grad_weights_output = self.plans.run("grad_output", grad.T, hidden.T)
         return grad_weights_output, grad.sum(axis=0)
@@ -39,7 +36,6 @@ class MnistNet(MnistNetBase):
     def backward_hidden(self, grad: Array) -> tuple[Array, Array]:
         """The gradients of weights_hidden (H, 784) and bias_hidden (H,), given grad (n, 10)."""
         x, _, mask = self.saved
-
         # Through the ReLU, (H, 10) (10, n): the mask is applied, and the sum over the batch (the
         # bias gradient) taken, with the matmul.
         plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "inputs": {"relu_aux": mask}}

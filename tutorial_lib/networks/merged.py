@@ -26,10 +26,8 @@ class MnistNetMerged(MnistNet):
         """Raises ValueError for sizes that the kernel cannot have, RuntimeError for the GPU."""
         super().check_sizes()
         if self.num_hidden > MAX_HIDDEN:
-            raise ValueError(
-                f"the kernel of the output layer takes at most {MAX_HIDDEN:,} hidden units, "
-                f"not {self.num_hidden:,}: take MnistNetTuned"
-            )
+            limit = f"the kernel of the output layer takes at most {MAX_HIDDEN:,} hidden units"
+            raise ValueError(f"{limit}, not {self.num_hidden:,}: take MnistNetTuned")
         require("output_layer", self.num_hidden)
 
     def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:

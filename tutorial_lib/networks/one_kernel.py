@@ -1,11 +1,12 @@
 """A whole epoch in one kernel launch, and its NumPy twin. Chapter "One kernel"."""
 
+from typing import Any
+
 from tutorial_lib import kernels
 from tutorial_lib.backend import Array, to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.kernels import in_numpy
 from tutorial_lib.kernels.needs import require
-from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
@@ -23,9 +24,7 @@ class OneKernel:
     train_epoch = staticmethod(kernels.train_epoch)
     checked: tuple | None = None  # where the arrays lie that were looked at
 
-    def epoch(
-        self, net: MnistNetBase, images: Array, labels: Array, learning_rate: float, n: int
-    ) -> Array:
+    def epoch(self, net: Any, images: Array, labels: Array, learning_rate: float, n: int) -> Array:
         """See `Loop.epoch`; ValueError for a batch size other than 256."""
         wanted = place(images), place(labels), learning_rate, n
         if wanted != self.checked:
@@ -50,10 +49,9 @@ class MnistNetOneKernel(MnistNet):
         """Raises ValueError for sizes that the kernel cannot have, RuntimeError for the GPU."""
         super().check_sizes()
         if (self.num_inputs, self.num_outputs) != (784, 10) or self.num_hidden > MAX_HIDDEN:
-            raise ValueError(
-                f"the kernel is written for 784-H-10 with H up to {MAX_HIDDEN}, "
-                f"not {self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"
-            )
+            got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"
+            limit = f"784-H-10 with H up to {MAX_HIDDEN}"
+            raise ValueError(f"the kernel is written for {limit}, not {got}")
         require("epoch", self.num_hidden)
 
 

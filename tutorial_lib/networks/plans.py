@@ -85,9 +85,8 @@ class Plans:
 
     def free(self) -> None:
         """Free all plans."""
-        for mm in self.planned.values():
-            mm.free()
-        self.planned.clear()
+        while self.planned:
+            self.planned.popitem()[1].free()
 
 
 class UncheckedPlans(Plans):

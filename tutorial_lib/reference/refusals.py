@@ -99,9 +99,8 @@ def check_epilog_inputs(
         raise ValueError(f"K=1 is not supported for {epilog.name}")
     given = dict(inputs or {}) if names else {}
     if names != set(given):
-        raise ValueError(
-            f"{epilog.name} needs the epilog inputs {sorted(names)}, it was given {sorted(given)}"
-        )
+        needed = f"{epilog.name} needs the epilog inputs {sorted(names)}"
+        raise ValueError(f"{needed}, it was given {sorted(given)}")
     for name, x in given.items():
         _check_epilog_input(name, x, m, n, a.dtype)
     return given
@@ -120,10 +119,8 @@ def _check_epilog_input(name: str, x: Array, m: int, n: int, dtype: np.dtype) ->
     if x.strides[0] != x.itemsize:
         raise ValueError(f"{what} must be column-major, with stride 1 along its rows; {strides}")
     if x.ndim == 2 and x.shape[1] > 1 and x.strides[1] != x.shape[0] * x.itemsize:
-        raise ValueError(
-            f"the columns of {what} must follow one another in memory, or nvmath "
-            f"would read other memory: copy it first; {strides}"
-        )
+        gap = f"the columns of {what} must follow one another in memory"
+        raise ValueError(f"{gap}, or nvmath would read other memory: copy it first; {strides}")
     if x.dtype != expected:
         raise error(f"{what} must be {expected}, it is {x.dtype}")
 

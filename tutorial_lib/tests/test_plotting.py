@@ -124,7 +124,7 @@ def _two_batches_of_test_digits(monkeypatch):
     images = xp.zeros((2, 3, 784))
     images[:, :, 0] = xp.asarray([[0.9, 0.6, 0.8], [0.1, 0.95, 0.7]])
     labels = xp.asarray([[3, 5, 7], [3, 0, 3]])
-    monkeypatch.setattr(arrays, "get_loader", lambda train: iter(zip(images, labels)))
+    monkeypatch.setattr(grids, "get_loader", lambda train: iter(zip(images, labels)))
     yield
     plt.close("all")
 
