@@ -28,7 +28,8 @@ def peer(problem: Problem, options: Namespace) -> Epoch:
         hidden = jnp.maximum(before_relu, 0)
         p = jax.nn.sigmoid(hidden @ wo.T + bo)  # (n, 10)
         t = jax.nn.one_hot(labels, 10)
-        loss = -jnp.mean(t * jnp.log(p + 1e-8) + (1 - t) * jnp.log(1 - p + 1e-8))
+        chosen = jnp.where(t > 0, p, 1 - p)  # XLA makes 1 - p of 1 - p + 1e-8, and 0 log 0 is NaN
+        loss = -jnp.mean(jnp.log(chosen + 1e-8))
         grad = (p - t) / len(x)
         grad_hidden = (grad @ wo) * (before_relu >= 0)  # (n, H)
         gradients = grad_hidden.T @ x, grad_hidden.sum(0), grad.T @ hidden, grad.sum(0)
