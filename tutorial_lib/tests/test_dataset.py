@@ -134,7 +134,7 @@ def test_files_are_found_by_their_content_and_left_as_they_lie(tiny, place, rena
 
 
 DAMAGES = {
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:99]),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-20]),
     "another end": lambda path: path.write_bytes(path.read_bytes()[:-9] + bytes(9)),
     "no deflate stream": lambda path: path.write_bytes(path.read_bytes()[:10] + b"\7" * 99),
     "a web page": lambda path: path.write_text("<html>Please sign in to the network</html>"),
@@ -167,7 +167,6 @@ def test_only_what_is_missing_is_downloaded_and_only_once(tiny, mirror, there):
     for _ in range(2):
         assert_found(tiny)
         assert [call.args[0].rpartition("/")[2] for call in mirror.call_args_list] == missing
-        assert sorted(os.listdir(RAW)) == sorted(missing)
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
