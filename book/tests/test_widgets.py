@@ -25,7 +25,9 @@ FIELDS = """() => Object.fromEntries([...document.querySelectorAll("[data-part=i
   (table) => [table.caption.textContent.split(" ")[0], [...table.tBodies[0].rows].map(
     (row) => [...row.querySelectorAll("input")].map(
       (field) => field.type === "checkbox" ? field.checked : field.valueAsNumber))]))"""
+ORDERS = ["row-major", "column-major"]
 RUN = "(c) => FusionBook.epilog.run(c.epilog, c.a, c.b, c.inputs, c.order)"
+FROM_STROKES = "(all) => all.map((one) => [...FusionBook.digit.fromStrokes(one)])"
 CLASSIFY = """(images) => { const { network, weights } = window.FusionBook;
   return images.map((image) => network.forward(network.load(weights), image)); }"""
 
@@ -64,33 +66,24 @@ def test_without_javascript_the_page_says_so_and_hides_the_widget(name):
     assert re.search(r'<section class="widget" id="[a-z-]+" aria-label="[^"]+" hidden>', source)
 
 
-def reference(epilog, fields):
-    """What Python computes: extra inputs, d after each stage, the result, extra outputs.
+PACK = {  # an extra input as Python wants it, from the matrix that the page shows
+    "bias": lambda x: x.ravel().astype(float),
+    "relu_aux": epilogs.pack_mask,
+    "gelu_aux": lambda x: np.pad(x.astype(float, order="F"), [(0, -len(x) % 8), (0, 0)]),
+}
 
-    `fields` has a, b and the extra inputs as matrices, unpacked.
-    """
+
+def reference(epilog, fields):
+    """What Python computes from matrices: the call, d after each stage, the result."""
     a = np.array(fields["a"], float, order="F" if epilog == MatmulEpilog.BGRADA else "C")
-    b = np.array(fields["b"], float)
-    inputs = {}
-    for name in epilogs.input_names(epilog):
-        values = np.array(fields[name])
-        if name == "relu_aux":
-            inputs[name] = epilogs.pack_mask(values)
-        elif name == "gelu_aux":
-            rows = -(-len(values) // epilogs.GELU_ROWS) * epilogs.GELU_ROWS
-            inputs[name] = np.zeros((rows, values.shape[1]), order="F")
-            inputs[name][: len(values)] = values
-        else:
-            inputs[name] = values.ravel().astype(float)
-    call = epilogs.Call(a, b, inputs)
-    steps = [a @ b]
+    inputs = {name: PACK[name](np.array(fields[name])) for name in epilogs.input_names(epilog)}
+    call = epilogs.Call(a, np.array(fields["b"], float), inputs)
+    steps = [call.a @ call.b]
     for stage in epilogs.STAGES[epilog]:
-        d = steps[-1].copy()
-        stage(d, call)
-        steps.append(d)
-    result = matmul(a, b, epilog=epilog, epilog_inputs=inputs or None)
-    result = result[0] if isinstance(result, tuple) else result
-    return inputs, steps, result, call.outputs
+        steps.append(steps[-1].copy())
+        stage(steps[-1], call)
+    result = matmul(call.a, call.b, epilog=epilog, epilog_inputs=inputs or None)
+    return call, steps, result[0] if isinstance(result, tuple) else result
 
 
 def open_page(visit, name, width=1300, **options):
@@ -102,50 +95,50 @@ def text(page, part):
     return page.inner_text(f"[data-part={part}]")
 
 
-def draw(page, strokes, scale=1.0, shift=0):
-    """Strokes by mouse, scaled and shifted on the drawing area."""
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def numbers(page, selector):
+    return [float(x.replace("−", "-")) for x in page.locator(selector).all_inner_texts()]
+
+
+def pad_of(page):
+    """The corner of the drawing area, and its width."""
     page.locator("[data-part=pad]").scroll_into_view_if_needed()
     box = page.locator("[data-part=pad]").bounding_box()
-    for stroke in strokes:
-        for i, (x, y) in enumerate(stroke):
-            right, down = ((scale * at + shift) / 280 for at in (x, y))
-            page.mouse.move(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
-            if i == 0:
-                page.mouse.down()
-        page.mouse.up()
+    return np.array([box["x"], box["y"]]), box["width"]
 
 
-def test_the_network_in_the_page_is_the_one_in_python(visit):
-    images = sample_digits()[0][:6]
-    found = open_page(visit, "draw_a_digit").evaluate(CLASSIFY, images.tolist())
-    np.testing.assert_allclose([one["probabilities"] for one in found], read(images), atol=1e-5)
+def test_the_page_computes_as_python_does_on_images_like_those_of_mnist(visit):
+    page, images = open_page(visit, "draw_a_digit"), sample_digits()[0][:200]
+    found = page.evaluate(CLASSIFY, images[:6].tolist())
+    np.testing.assert_allclose([x["probabilities"] for x in found], read(images[:6]), atol=1e-5)
     assert {len(one["hidden"]) for one in found} == {widgets.HIDDEN}
-
-
-def test_drawings_become_images_like_those_of_mnist(visit):
-    page = open_page(visit, "draw_a_digit")
-    strokes = [STROKES[digit] for digit in STROKES]
-    drawn = page.evaluate("(all) => all.map((s) => [...FusionBook.digit.fromStrokes(s)])", strokes)
-    for images in (np.array(drawn), sample_digits()[0][:200]):
-        for image in images.reshape(-1, 28, 28):
-            rows, columns = np.nonzero(image.max(axis=1))[0], np.nonzero(image.max(axis=0))[0]
-            assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
-            mass = image.sum()
-            assert abs(image.sum(axis=1) @ np.arange(28) / mass - 14) <= 0.55
-            assert abs(image.sum(axis=0) @ np.arange(28) / mass - 14) <= 0.55
+    drawn = page.evaluate(FROM_STROKES, list(STROKES.values()))
+    for image in np.concatenate([drawn, images]).reshape(-1, 28, 28):
+        profiles = np.array([image.sum(axis=1), image.sum(axis=0)])
+        assert max(np.ptp(np.nonzero(profile)) for profile in profiles) + 1 == 20
+        assert np.max(abs(profiles @ np.arange(28) / image.sum() - 14)) <= 0.55
     assert 70 < np.sum(drawn) / len(drawn) < 130  # as much ink as MNIST has: 104 on average
 
 
 def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
-    page = open_page(visit, "draw_a_digit")
+    page, wrong = open_page(visit, "draw_a_digit"), []
+    corner, width = pad_of(page)
     places = [(digit, 1, 0) for digit in STROKES] + [("3", 0.4, 5), ("3", 0.5, 130)]
-    wrong = []
     for digit, scale, shift in places:
-        draw(page, STROKES[digit], scale, shift)
+        for stroke in STROKES[digit]:
+            points = corner + (scale * np.array(stroke) + shift) * width / 280
+            page.mouse.move(*points[0])
+            page.mouse.down()
+            for point in points[1:]:
+                page.mouse.move(*point)
+            page.mouse.up()
         answer = page.locator(".widget-winner").inner_text().split()[0]
         assert text(page, "winner").startswith(f"The network reads a {answer} (")
-        if answer != digit:
-            wrong.append((digit, scale, answer))
+        wrong += [(digit, scale, answer)] * (answer != digit)
         page.click("[data-part=clear]")
         assert text(page, "winner") == "Nothing drawn yet."
         assert page.locator(".widget-winner").count() == 0
@@ -154,56 +147,47 @@ def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
 
 def test_a_finger_draws(visit):
     page = open_page(visit, "draw_a_digit", has_touch=True)
-    page.locator("[data-part=pad]").scroll_into_view_if_needed()
-    box = page.locator("[data-part=pad]").bounding_box()
     touch = page.context.new_cdp_session(page)
-    points = [{"x": box["x"] + x, "y": box["y"] + y} for x, y in STROKES["1"][0]]
-    for kind, place in [("touchStart", points[:1])] + [("touchMove", [p]) for p in points[1:]]:
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": place})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    points = [[{"x": x, "y": y}] for x, y in pad_of(page)[0] + np.array(STROKES["1"][0])]
+    for kind, *place in [("Start", points[0]), *(("Move", p) for p in points[1:]), ("End", [])]:
+        touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": place[0]})
     assert text(page, "winner").startswith("The network reads a 1 (")
 
 
 def test_digits_by_keyboard(visit):
     page = open_page(visit, "draw_a_digit")
     page.focus("[data-part=pad]")
-    for key, times in (("ArrowUp", 8), ("Space", 1), ("ArrowDown", 16)):
-        for _ in range(times):
-            page.keyboard.press(key)
-    assert text(page, "pen") == "Pen down."
-    page.keyboard.press("Enter")
-    assert text(page, "pen") == "Pen up."
-    assert text(page, "winner").startswith("The network reads a 1 (")
-    page.keyboard.press("Delete")
-    assert text(page, "winner") == "Nothing drawn yet."
-    for _ in range(2):  # past "Clear" to the first example, a 0
-        page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    assert text(page, "winner").startswith("The network reads a 0 (")
-    assert " of 30 open" in text(page, "units")
+    for keys, part, said in [
+        (["ArrowUp"] * 8 + ["Space"] + ["ArrowDown"] * 16, "pen", "Pen down."),
+        (["Enter"], "pen", "Pen up."),
+        ([], "winner", "The network reads a 1 ("),
+        (["Delete"], "winner", "Nothing drawn yet."),
+        (["Tab", "Tab", "Enter"], "winner", "The network reads a 0 ("),  # the first example
+        ([], "units", " of 30 open"),
+    ]:
+        press(page, *keys)
+        assert said in text(page, part)
 
 
 def test_epilogs_in_the_page_are_those_of_python(visit):
     page, rng = open_page(visit, "step_an_epilog"), np.random.default_rng(0)
     assert page.evaluate("window.FusionBook.epilog.STAGES") == STAGES
     m, k, n = 10, 3, 3  # a column of the mask has two bytes
+    shapes = {"a": (m, k), "b": (k, n), "bias": m, "gelu_aux": (m, n)}
     for epilog in epilogs.STAGES:
-        operands = {"a": rng.integers(-3, 4, (m, k)).tolist()}
-        operands["b"] = rng.integers(-3, 4, (k, n)).tolist()
-        fields = operands | {"bias": rng.integers(-3, 4, m), "relu_aux": rng.random((m, n)) < 0.6}
-        fields["gelu_aux"] = rng.integers(-2, 3, (m, n))
-        inputs, steps, result, outputs = reference(epilog, fields)
-        flat = {name: x.ravel(order="K").tolist() for name, x in inputs.items()}
-        order = "F" if epilog == MatmulEpilog.BGRADA else "C"
-        case = operands | {"epilog": epilog.name, "inputs": flat, "order": order}
+        fields = {name: rng.integers(-3, 4, shape) for name, shape in shapes.items()}
+        fields["relu_aux"] = rng.random((m, n)) < 0.6
+        call, steps, result = reference(epilog, fields)
+        case = {name: fields[name].tolist() for name in "ab"} | {"epilog": epilog.name}
+        case["inputs"] = {name: x.ravel(order="K").tolist() for name, x in call.inputs.items()}
+        case["order"] = "F" if call.a.flags.f_contiguous else "C"
         found = page.evaluate(RUN, case)
-        assert [step["stage"] for step in found["steps"]] == ["matmul", *STAGES[epilog.name]]
         np.testing.assert_allclose([step["d"] for step in found["steps"]], steps, atol=1e-9)
         assert found["order"] == ("F" if result.flags.f_contiguous else "C")
-        np.testing.assert_allclose(found["memory"], result.ravel(order="K"), atol=1e-9)
-        assert found["outputs"].keys() == outputs.keys()
-        for name, x in outputs.items():
-            np.testing.assert_allclose(found["outputs"][name], x.ravel(order="K"), atol=1e-9)
+        assert found["outputs"].keys() == call.outputs.keys()
+        for name, x in {"memory": result, **call.outputs}.items():
+            flat = (found["outputs"] | found)[name]
+            np.testing.assert_allclose(flat, x.ravel(order="K"), atol=1e-9)
 
 
 @pytest.mark.parametrize("width", [1300, 360])
@@ -219,45 +203,31 @@ def test_every_epilog_by_mouse(visit, width):
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             if stage != "write":
                 page.click("[data-part=next]")
-        _, _, result, _ = reference(epilog, page.evaluate(FIELDS))
-        order = "column-major" if result.flags.f_contiguous else "row-major"
-        assert text(page, "order") == order
-        shown = page.locator("[data-part=memory] li span").all_inner_texts()
-        elements = [float(cell.replace("−", "-")) for cell in shown]
-        np.testing.assert_allclose(elements, result.ravel(order="K"), atol=5e-4)
+        *_, result = reference(epilog, page.evaluate(FIELDS))
+        assert text(page, "order") == ORDERS[result.flags.f_contiguous]
+        shown = numbers(page, "[data-part=memory] li span")
+        np.testing.assert_allclose(shown, result.ravel(order="K"), atol=5e-4)
         page.click("[data-part=back]")
         assert page.inner_text("[aria-current=step]") == stages[-2]
     page.click("[data-part=reset]")
     assert page.inner_text("[aria-current=step]") == "matmul"
 
 
-def test_an_epilog_by_keyboard(visit):
+def test_an_epilog_by_keyboard_where_a_field_without_a_number_is_marked(visit):
     page = open_page(visit, "step_an_epilog")
     page.select_option("[data-part=epilog]", "DRELU_BGRAD")
     page.focus("[data-part=epilog]")
-    page.keyboard.press("Tab")
-    page.keyboard.type("9")  # the first element of a
-    for _ in range(14):  # the rest of a and b, then the mask's first bit
-        page.keyboard.press("Tab")
-    page.keyboard.press("Space")
+    press(page, "Tab")
+    before, first = text(page, "matrix"), page.locator("[data-part=inputs] input").first
+    for key, invalid in (("Delete", "true"), ("9", "false")):  # in the first element of a
+        assert text(page, "matrix") == before  # the last number stays
+        press(page, key)
+        assert first.get_attribute("aria-invalid") == invalid
+    press(page, *["Tab"] * 14, "Space")  # past the rest of a and b, to the mask's first bit
     fields = page.evaluate(FIELDS)
     assert fields["a"][0][0] == 9
     assert fields["relu_aux"][0] == [False, True, True, False]
     page.focus("[data-part=next]")
-    for key in ("Enter", "Space", "Enter"):
-        page.keyboard.press(key)
+    press(page, "Enter", "Space", "Enter")
     d = np.array(fields["a"]) @ fields["b"] * np.array(fields["relu_aux"])
-    sums = page.locator("[data-part=extra] tbody td:last-child").all_inner_texts()
-    assert [int(value.replace("−", "-")) for value in sums] == d.sum(axis=1).tolist()
-
-
-def test_a_field_that_is_no_number_is_marked_and_the_last_number_stays(visit):
-    page = open_page(visit, "step_an_epilog")
-    first = page.locator("[data-part=inputs] input").first
-    before = text(page, "matrix")
-    first.fill("")
-    assert first.get_attribute("aria-invalid") == "true"
-    assert text(page, "matrix") == before
-    first.fill("2")
-    assert first.get_attribute("aria-invalid") == "false"
-    assert text(page, "matrix") != before
+    assert numbers(page, "[data-part=extra] tbody td:last-child") == d.sum(axis=1).tolist()
