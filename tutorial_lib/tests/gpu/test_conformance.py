@@ -36,18 +36,17 @@ def test_every_matmul_agrees_with_cublaslt(compared):
     assert {name for name, count in counts.items() if not count["computed"]} == {"DEFAULT"}
 
 
-def test_every_candidate_algorithm_agrees_and_so_does_the_random_stream(compared):
+def test_every_candidate_algorithm_agrees(compared):
     found = compared["candidates"]
     assert set(found) == {f"{m} {w}" for m in candidates.MATMULS for w in candidates.WIDTHS}
     for by_arithmetic in found.values():
         assert set(by_arithmetic) == set(candidates.ARITHMETICS)
         assert all(one["candidates"] == one["agree"] > 0 for one in by_arithmetic.values())
+
+
+def test_the_random_stream_agrees_and_device_memory_does_not_grow(compared):
     assert compared["random"]["different"] == 0
-
-
-def test_device_memory_does_not_grow(compared):
-    after_2, after_20 = compared["device_memory_bytes"]
-    assert after_2 == after_20
+    assert len(set(compared["device_memory_bytes"])) == 1
 
 
 def test_every_question_is_answered_alike(compared):
@@ -67,14 +66,10 @@ def test_every_question_is_answered_alike(compared):
 
 def test_the_recorded_training_runs_agree():
     compared = results.load("conformance")["training"]
-    networks, widths = training_runs.NETWORKS, training_runs.WIDTHS
-    assert set(compared) == {f"{name} {width}" for name in networks for width in widths}
+    assert len(compared) == len(training_runs.NETWORKS) * len(training_runs.WIDTHS)
     for name, run in compared.items():
         assert run["worst_loss_difference"] < LOSS_BOUND[int(name.split()[1])]
         assert abs(run["correct_cpu"] - run["correct_gpu"]) <= IMAGES_BOUND
-
-
-# The harness itself: it finds nothing where nothing is wrong, and finds what is.
 
 
 def copy(x):
@@ -118,15 +113,6 @@ def test_the_harness_finds_a_spoiled_result_and_another_exception(epilog, findin
     assert found == [False, True, True]
 
 
-def test_answers_are_compared_by_type_and_by_value():
-    answers = {verdict: questions.Answer(verdict) for verdict in ("right values", "ValueError")}
-    for name, values in (("two", {"d": 2}), ("three", {"d": 3}), ("more", {"d": 2, "mask": 1})):
-        answers[name] = questions.Answer(questions.OTHER, values=values)
-    alike = {(x, y) for x in answers for y in answers if questions.agree(answers[x], answers[y])}
-    refuses_what_is_wrong = {("ValueError", name) for name in ("two", "three", "more")}
-    assert alike == {(name, name) for name in answers} | refuses_what_is_wrong
-
-
 def test_the_questions_find_a_library_that_answers_otherwise():
     class Careless(reference.Matmul):
         def execute(self, **arguments):
@@ -137,6 +123,7 @@ def test_the_questions_find_a_library_that_answers_otherwise():
     assert found["answers"]["a is a list"].startswith("ValueError: operand a must be")
     differ = found["disagreements"]
     assert differ["a is reset before the plan"] == "reference: right values, library: other values"
+    assert differ["unchecked: bias reversed"] == "reference: other values, library: other values"
     assert differ["the algorithm is a text"] == "reference: ValueError, library: accepted"
     assert differ.keys().isdisjoint({"a is a list", *questions.OPEN})
 
@@ -166,20 +153,10 @@ def test_a_candidate_that_is_wrong_or_does_not_repeat_is_found(matmul, output):
     def wrong(x, rank):
         x[0] += rank == 1
 
-    drift = itertools.count(1)
-
     def unsteady(x, rank):
-        x[0] = next(drift) if rank == 2 else x[0]
+        x[0] = next(numbers) if rank == 2 else x[0]
 
+    numbers = itertools.count(1)
     found = {"candidates": 3, "agree": 2, "repeat": 3, "wrong": ["1: algorithm "]}
     assert count(matmul, output, wrong) == found
     assert count(matmul, output, unsteady, "tf32")["repeat"] == 2
-
-
-def test_the_padding_of_a_mask_does_not_count():
-    def padding(x, rank):
-        x[4:] = rank
-        x[3] |= 0b11000000
-
-    found = {"candidates": 3, "agree": 3, "repeat": 3}
-    assert count("hidden", "relu_aux", padding) == found
