@@ -42,11 +42,11 @@ def plain_epoch(model, images, labels, learning_rate, batch_size):
     return losses
 
 
-def assert_same_epoch(model, plain, images, labels, rate=0.1, n=BATCH_SIZE, atol=1e-5):
+def assert_same_epoch(model, plain, images, labels, rate=0.1, n=BATCH_SIZE, atol=1e-5, rtol=2e-4):
     """One more epoch of both; returns the losses."""
     losses = to_numpy(model.epoch(images, labels, learning_rate=rate, batch_size=n)).copy()
     expected = plain_epoch(plain, images.copy(), labels.copy(), rate, n)
-    np.testing.assert_allclose(losses, expected, rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(losses, expected, rtol=rtol, atol=atol / 10)
     for ours, theirs in zip(model.parameters, plain.parameters):
         np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), atol=atol)
     return losses
@@ -67,12 +67,10 @@ def values(model):
 )
 def test_an_epoch_is_that_of_the_plain_network(choices, hidden, num_inputs, n, count, rate):
     step, planned, launch = choices
-    plain = MnistNetNaive(num_inputs, hidden, 10)
+    plain, inputs = MnistNetNaive(num_inputs, hidden, 10), data(count, num_inputs)
     with step(num_inputs, hidden, 10, plans=planned, launch=launch) as model:
-        assert (type(model.plans), type(model.launch)) == (planned, launch)
-        images, labels = data(count, num_inputs)
         for _ in range(2):  # the second time, captured ones replay
-            assert_same_epoch(model, plain, images, labels, rate, n, atol=1e-4)
+            assert_same_epoch(model, plain, *inputs, rate, n, atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [1, 32, 33, 129, 512])
@@ -83,23 +81,21 @@ def test_an_epoch_in_one_kernel_is_that_of_the_plain_network(hidden):
 
 @pytest.mark.parametrize("launch", [Loop, Graph])
 def test_the_fused_network_trains_in_float64(launch):
-    images, labels = data(64)
-    plain = MnistNetNaive(784, 5, 10).astype(np.float64)
+    images, labels = data(BATCH_SIZE)
+    x, plain = images.astype(np.float64), MnistNetNaive(784, 5, 10).astype(np.float64)
     with MnistNet(784, 5, 10, launch=launch).astype(np.float64) as model:
-        x = images.astype(np.float64)
-        losses = [to_numpy(net.epoch(x, labels, batch_size=16)) for net in (model, plain)]
-        assert losses[0].dtype == np.float64
-        np.testing.assert_allclose(*losses, rtol=1e-12)
+        losses = assert_same_epoch(model, plain, x, labels, atol=1e-12, rtol=1e-12)
+        assert losses.dtype == np.float64
 
 
 @by_name("inplace", *CAPTURED, "one-kernel")
-def test_the_kernels_train_only_in_float32(network):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_kernels_train_only_in_float32(network, dtype):
     images, labels = data(BATCH_SIZE)
     with network(784, 5, 10).astype(np.float64) as model:
         before = values(model)
-        for x in (images, images.astype(np.float64)):
-            with pytest.raises(TypeError, match="float32"):
-                model.epoch(x, labels)
+        with pytest.raises(TypeError, match="float32"):
+            model.epoch(images.astype(dtype), labels)
         assert values(model) == before
 
 
@@ -128,14 +124,12 @@ def test_a_wrong_label_written_later_is_refused_or_left_out_and_its_loss_nan(net
     with network(784, 8, 10) as model:
         assert_same_epoch(model, plain, images, labels)
         labels[BATCH_SIZE + 5] = label
-        another = labels
         if not isinstance(model.launch, Loop):  # left to the kernels, until another array comes
             losses = assert_same_epoch(model, plain, images, labels)
             assert np.isnan(losses).tolist() == [False, True, False]
-            another = labels.copy()
         before = values(model)
         with pytest.raises(ValueError, match="labels must be 0 to 9, they go from"):
-            model.epoch(images, another)
+            model.epoch(images, labels.copy())
         assert values(model) == before
 
 
@@ -146,7 +140,6 @@ REFUSED = [
     (lambda net, x, t, g: net.forward(x.astype(xp.float64)), TYPE, "images must be.*32.*float64"),
     (lambda net, x, t, g: net.backward(g), RuntimeError, "call forward first"),
     (lambda net, x, t, g: net.forward(x) is net.backward(g[:3]), VALUE, r"\(256, 10\).*\(3, 10\)"),
-    (lambda net, x, t, g: net.backward(g[:, :9]), VALUE, r"\(256, 10\)"),
     (lambda net, x, t, g: net.backward(g.astype(xp.float64)), TYPE, "grad must be.*float32"),
     (lambda net, x, t, g: net.epoch(x.astype(xp.uint8), t), TYPE, "images must be.*uint8"),
     (lambda net, x, t, g: net.epoch(x[:, 1:], t), VALUE, r"shape \(n, 784\)"),
@@ -154,8 +147,6 @@ REFUSED = [
     (lambda net, x, t, g: net.epoch(x, t.astype(xp.int32)), TYPE, "labels must be"),
     (lambda net, x, t, g: net.epoch(x, to_numpy(t).tolist()), TYPE, "labels must be"),
     (lambda net, x, t, g: net.epoch(x, t[1:]), VALUE, "labels must have shape"),
-    (lambda net, x, t, g: net.epoch(x, t + 5), VALUE, "labels must be 0 to 9, they go from"),
-    (lambda net, x, t, g: net.epoch(x, t - 1), VALUE, "labels must be 0 to 9, they go from -1"),
     (lambda net, x, t, g: net.epoch(x[:9], t[:9]), VALUE, "a batch of 256 cannot be had from 9"),
     (lambda net, x, t, g: net.epoch(x, t, batch_size=0), VALUE, "a batch of 0 cannot be had"),
     (lambda net, x, t, g: net.epoch(x, t, batch_size=64.0), VALUE, "a batch of 64.0 cannot be"),
@@ -187,69 +178,56 @@ def test_epochs_go_on_with_another_learning_rate_and_after_free_in_the_same_buff
     images, labels = data(BATCH_SIZE)
     plain, model = MnistNetNaive(784, 8, 10), network(784, 8, 10)
     buffers = model.parameters
-    for rate in (0.1, 0.02, 0.5):
-        assert_same_epoch(model, plain, images, labels, rate)
+    for rate in (0.1, 0.1, 0.02, 0.02, 0.5, 0.5):
         assert_same_epoch(model, plain, images, labels, rate)
         if rate == 0.02:
             model.free()
             assert not model.plans.planned
-        model.free()
+    model.free()
     assert all(ours is buffer for ours, buffer in zip(model.parameters, buffers))
-
-
-# Graphs.
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_graph_reads_the_memory_where_it_is_and_another_epoch_is_recorded_anew(step):
     images, labels = data(64)
-    plain = MnistNetNaive(784, 8, 10)
+    epochs = [(images, labels, 0.1, 16), (images[:], labels[:], 0.1, 16)]  # of the same memory
+    epochs += [(images, labels, 0.2, 16), (images, labels, 0.2, 32)]
+    epochs += [(images.copy(), labels, 0.2, 32), (images, labels.copy(), 0.2, 32)]
+    plain, graphs = MnistNetNaive(784, 8, 10), []
     with step(784, 8, 10, launch=Graph) as model:
-        assert_same_epoch(model, plain, images, labels, 0.1, 16)
-        for x, t, rate, n in [
-            (images[:], labels[:], 0.1, 16),  # other views of the same memory
-            (images, labels, 0.2, 16),
-            (images, labels, 0.2, 32),
-            (images.copy(), labels, 0.2, 32),
-            (images, labels.copy(), 0.2, 32),
-            (images[:40], labels[:40], 0.2, 32),
-        ]:
-            graph = model.launch.graph
-            x[...], t[...] = data(len(x), seed=1)
+        for x, t, rate, n in [*epochs, (images[:40], labels[:40], 0.2, 32)]:
+            x[...], t[...] = data(len(x), seed=len(graphs))
             assert_same_epoch(model, plain, x, t, rate, n)
-            assert (model.launch.graph is graph) is (rate == 0.1)
+            graphs.append(model.launch.graph)
+        assert [x is y for x, y in itertools.pairwise(graphs)] == [True] + [False] * 5
         with pytest.raises(RuntimeError, match="call forward first"):  # its memory is the graph's
             model.backward(xp.ones((32, 10), xp.float32))
 
 
 @by_name(*CAPTURED)
 def test_a_capture_that_fails_changes_nothing(network):
-    images, labels = data(3 * BATCH_SIZE)
+    images, labels = data(BATCH_SIZE)
+    plain = MnistNetNaive(784, 4, 10)
     with network(784, 4, 10) as model:
-        first = to_numpy(model.epoch(images, labels)).copy()
-        before, graph, step = values(model), model.launch.graph, model.step
+        assert_same_epoch(model, plain, images, labels)
+        graph, step = model.launch.graph, model.step
         model.step = lambda x, t, loss, rate: [step(x, t, loss, rate), float(loss[0])]
         with pytest.raises(CaptureError, match="cannot be captured"):
             model.epoch(images, labels, learning_rate=0.5)
         del model.step
-        assert values(model) == before
-        assert (to_numpy(model.epoch(images, labels)) < first).all()
+        assert_same_epoch(model, plain, images, labels)
         assert model.launch.graph is graph
 
 
-def test_the_plain_network_cannot_be_captured():
-    model = MnistNetNaive(784, 4, 10, launch=Graph)
-    with pytest.raises(CaptureError, match="multiply by a planned Matmul"):
-        model.epoch(*data(BATCH_SIZE))
-
-
 def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothing(monkeypatch):
-    timed, used, slow, fast = [], [], object(), object()
+    timed, used = [], []
 
     class TwoWays(plans.Matmul):
+        """Its algorithms are the seconds that they are said to take."""
+
         def plan(self, *, preferences, **arguments):
             super().plan(**arguments)
-            return slow, fast
+            return 2.0, 1.0
 
         def execute(self, *, algorithm):
             used.append(algorithm)
@@ -258,17 +236,14 @@ def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothin
     def time(work):
         work()  # which an update in place changes the weights with
         timed.append(used.pop())
-        return 1.0 if timed[-1] is fast else 2.0
+        return timed[-1]
 
     monkeypatch.setattr(plans, "Matmul", TwoWays)
     monkeypatch.setattr(plans, "captured_time", time)
     with NETWORKS["tuned"](130, 8, 10, launch=Loop) as model:  # a graph puts the weights back
         assert_same_epoch(model, MnistNetNaive(130, 8, 10), *data(64, 130), n=16)
-    assert timed == [slow, fast] * 6  # update_hidden in two pieces
-    assert set(used) == {fast}
-
-
-# What only a GPU can show.
+    assert timed == [2.0, 1.0] * 6  # update_hidden in two pieces
+    assert set(used) == {1.0}
 
 
 @pytest.mark.gpu

@@ -41,7 +41,7 @@ class Case(NamedTuple):
 def cases():
     """Every combination of epilog, shape, memory orders, dtype and kind of c."""
     orders = list(itertools.product("CF", repeat=2))
-    return itertools.starmap(Case, itertools.product(EPILOGS, SHAPES, orders, TOLERANCES, C_KINDS))
+    return [Case(*x) for x in itertools.product(EPILOGS, SHAPES, orders, TOLERANCES, C_KINDS)]
 
 
 def inputs_of(epilog, m, n, dtype, rng):
@@ -68,37 +68,38 @@ def host(x, order="K"):
 def meaning(outputs, rows):
     """In NumPy, what means something: the padding of a mask and of a GELU input does not."""
     values = {name: host(x) for name, x in outputs.items()}
-    if "relu_aux" in values:
-        values["relu_aux"] = epilogs.unpack_mask(values["relu_aux"], rows)
-    if "gelu_aux" in values:
-        values["gelu_aux"] = values["gelu_aux"][:rows]
-    return values
+    parts = {"relu_aux": epilogs.unpack_mask, "gelu_aux": lambda x, rows: x[:rows]}
+    return {name: parts[name](x, rows) if name in parts else x for name, x in values.items()}
 
 
 def operands(case):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
-    m, n, k = case.shape
+    (m, n, k), kind = case.shape, case.c_kind
     rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
 
-    def integers(*shape, order="C"):
+    def integers(order, *shape):
         return np.asarray(rng.integers(-3, 4, shape), case.dtype, order=order)
 
-    tensors = [integers(m, k, order=case.orders[0]), integers(k, n, order=case.orders[1])]
+    tensors = [integers(case.orders[0], m, k), integers(case.orders[1], k, n)]
     arguments = {"alpha": 2.0}
-    if case.c_kind != "none":
-        column = case.c_kind == "column"
-        tensors.append(integers(m, 1) if column else integers(m, n, order=case.c_kind[-1]))
-        arguments |= {"beta": -1.0, "options": {"inplace": case.c_kind.startswith("inplace")}}
+    if kind != "none":
+        tensors.append(integers("C", m, 1) if kind == "column" else integers(kind[-1], m, n))
+        arguments |= {"beta": -1.0, "options": {"inplace": kind.startswith("inplace")}}
     return tensors, arguments, inputs_of(case.epilog, m, n, case.dtype, rng)
+
+
+def planned(library, mm, epilog, inputs):
+    """A library's Matmul with a plan: an epilog of the reference, and its inputs if it has any."""
+    epilog = None if epilog is None else library.MatmulEpilog(int(epilog))
+    mm.plan(epilog=epilog, epilog_inputs=inputs or None)
+    return mm
 
 
 def outcome(library, tensors, epilog, inputs, **arguments):
     """What a library makes of a matmul: {name: array}, or the exception that it raises."""
-    epilog = None if epilog is None else library.MatmulEpilog(int(epilog))
     try:
         with library.Matmul(*tensors, **arguments) as mm:
-            mm.plan(epilog=epilog, epilog_inputs=inputs or None)
-            return named(mm.execute())
+            return named(planned(library, mm, epilog, inputs).execute())
     except Exception as error:  # whatever it is: the other library must raise the same
         return error
 
@@ -117,33 +118,28 @@ def layout(x):
 
 def differences(case, ours, theirs):
     """What the two disagree about, in words, and the worst deviation of a value, relative to 1."""
-    kinds = [type(x).__name__ if isinstance(x, Exception) else "computes" for x in (ours, theirs)]
-    if kinds != ["computes"] * 2:
-        return ([] if len({*kinds}) == 1 else ["reference {}, library {}".format(*kinds)]), 0.0
-    if set(ours) != set(theirs):
-        return [f"outputs {sorted(ours)} and {sorted(theirs)}"], 0.0
-    found, worst = [], 0.0
-    values, others = (meaning(x, case.shape[0]) for x in (ours, theirs))
+    kinds = [type(x).__name__ if isinstance(x, Exception) else sorted(x) for x in (ours, theirs)]
+    if kinds[0] != kinds[1]:
+        return ["reference {}, library {}".format(*kinds)], 0.0
+    if isinstance(ours, Exception):
+        return [], 0.0
+    (a, b, *c), (rows, columns, _), found, worst = operands(case)[0], case.shape, [], 0.0
+    scale = max(1.0, float(np.abs(2 * (a @ b) - sum(c)).max()))  # before the epilog
+    scale *= columns if "BGRAD" in case.name else 1  # which sums them
+    values, others = meaning(ours, rows), meaning(theirs, rows)
     for name, x in values.items():
-        y, layouts = others[name], (layout(ours[name]), layout(theirs[name]))
+        y, layouts = others[name], [layout(ours[name]), layout(theirs[name])]
         if layouts[0] != layouts[1]:
-            found.append(f"{name}: layouts {layouts[0]} and {layouts[1]}")
+            found.append("{}: layouts {} and {}".format(name, *layouts))
         elif x.dtype == bool:
-            if not np.array_equal(x, y):
-                found.append(f"{name}: {np.count_nonzero(x != y)} bits differ")
+            if different := np.count_nonzero(x != y):
+                found.append(f"{name}: {different} bits differ")
         else:
-            deviation = float(np.abs(x - y).max()) / _scale(case)
+            deviation = float(np.abs(x - y).max()) / scale
             worst = max(worst, deviation)
             if not deviation <= TOLERANCES[case.dtype] * ("GELU" in case.name):
                 found.append(f"{name}: values deviate by {deviation:.1e}")
     return found, worst
-
-
-def _scale(case):
-    """The largest value before the epilog; for sums of it, times the columns that are summed."""
-    (a, b, *c), arguments, _ = operands(case)
-    d = arguments["alpha"] * (a @ b) + (arguments["beta"] * c[0] if c else 0)
-    return max(1.0, float(np.abs(d).max())) * (case.shape[1] if "BGRAD" in case.name else 1)
 
 
 def nan_under_relu(library, to_device):
@@ -152,25 +148,23 @@ def nan_under_relu(library, to_device):
     for name, k in itertools.product(kept, (1, 2, 16, 784)):
         a, b = np.zeros((30, k), np.float32), np.ones((k, 256), np.float32)
         a[3, 0] = np.nan
-        result = outcome(library, (to_device(a), to_device(b)), MatmulEpilog[name], None)["result"]
-        kept[name][str(k)] = bool(np.isnan(host(result)[3, 0]))
+        found = outcome(library, map(to_device, (a, b)), MatmulEpilog[name], None)
+        kept[name][str(k)] = bool(np.isnan(host(found["result"])[3, 0]))
     return kept
 
 
 def compare_all(library, to_device):
     """Run all cases; counts per epilog, the worst deviation, and every kind of disagreement."""
-    per_epilog, disagreements = {}, {}
+    none_yet, disagreements = {"computed": 0, "refused": 0, "disagree": 0}, {}
+    per_epilog = {case.name: {**none_yet, "worst_deviation": 0.0} for case in cases()}
     for case in cases():
         ours, theirs = run(reference, case, lambda x: x), run(library, case, to_device)
         found, worst = differences(case, ours, theirs)
-        none_yet = {"computed": 0, "refused": 0, "disagree": 0, "worst_deviation": 0.0}
-        count = per_epilog.setdefault(case.name, none_yet)
-        computed = "refused" if isinstance(ours, Exception) else "computed"
-        count["disagree" if found else computed] += 1
+        count, computed = per_epilog[case.name], isinstance(ours, dict)
+        count["disagree" if found else "computed" if computed else "refused"] += 1
         count["worst_deviation"] = max(count["worst_deviation"], worst)
         where = f"{case.shape} {''.join(case.orders)} {case.dtype} c={case.c_kind}"
         detail = f" [{theirs}]"[:160] if isinstance(theirs, Exception) else ""
         for text in found:
             disagreements.setdefault(f"{case.name}: {text}", []).append(where + detail)
-    number = sum(1 for _ in cases())
-    return {"cases": number, "per_epilog": per_epilog, "disagreements": disagreements}
+    return {"cases": len(cases()), "per_epilog": per_epilog, "disagreements": disagreements}

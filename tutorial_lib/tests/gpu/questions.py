@@ -7,29 +7,24 @@ operand makes it do so, the reference must compute the very same ones.
 
 import contextlib
 import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
-from tutorial_lib.tests.gpu.conformance import host, meaning, named
+from tutorial_lib.tests.gpu.conformance import host, meaning, named, planned
 
 RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
 M, N, K = 4, 5, 3
 TOLERANCE = 1e-4  # of the largest value: GELU's tanh; all other results are whole or half numbers
-# A question is a function of a Lab that raises, or returns (values, what is right); values alone
-# are right if they are a @ b.
-QUESTIONS = {}
-# After a plan with one epilog nvmath refuses some others, computes some wrongly and some right: the
-# reference refuses them all.
-STRICTER = set()
+QUESTIONS = {}  # functions of a Lab, which raise or return an Answer; ACCEPTED, what ought to raise
+STRICTER = set()  # plans after one with another epilog: the reference refuses all, nvmath some
 OPEN = {"alpha is 0 and a holds NaN"}  # asked and recorded, but nobody has promised an answer
 
 
-@dataclass
-class Answer:
+class Answer(NamedTuple):
     """RIGHT, OTHER, ACCEPTED or the name of an exception; its first line; what was computed."""
 
     verdict: str
@@ -44,8 +39,10 @@ class Lab(contextlib.ExitStack):
         super().__init__()
         self.library, self.xp = library, xp
         self.a, self.b = self.dense(M, K, seed=1), self.dense(K, N, seed=2)
-        self.c, self.other_a, self.bias = self.dense(M, N), self.dense(M, K, seed=9), self.dense(M)
-        self.column = self.dense(M, 1)
+        self.abc = self.a, self.b, self.dense(M, N)
+        self.new_a, self.bias = self.dense(M, K, seed=9), self.dense(M)
+        self.column, self.nan = self.dense(M, 1), self.dense(M, N)
+        self.nan[1, 2] = np.nan
         self.new_bias = {"epilog_inputs": {"bias": self.bias}}
         self.inputs = {"bias": self.bias, "relu_aux": self.input("relu_aux", (1, 16), seed=3)}
 
@@ -65,25 +62,19 @@ class Lab(contextlib.ExitStack):
     def stated(self, *tensors, **arguments):
         return self.enter_context(self.library.Matmul(*(tensors or (self.a, self.b)), **arguments))
 
-    def stated_with_c(self, **arguments):
-        return self.stated(self.a, self.b, self.c, **arguments)
-
     def plan(self, mm, epilog=None, inputs=None):
-        epilog = None if epilog is None else self.library.MatmulEpilog(int(epilog))
-        mm.plan(epilog=epilog, epilog_inputs=inputs or None)
-        return mm
+        return planned(self.library, mm, epilog, inputs)
 
     def planned(self, *tensors, epilog=None, inputs=None, **arguments):
         return self.plan(self.stated(*tensors, **arguments), epilog, inputs)
 
-    def biased(self, bias=None):
-        inputs = {"bias": self.bias if bias is None else bias}
-        return self.planned(epilog=E.BIAS, inputs=inputs)
+    def biased(self):
+        return self.planned(epilog=E.BIAS, inputs={"bias": self.bias})
 
     def computed(self, *tensors, epilog=None, inputs=None, **arguments):
         """What the library makes of it, and what is right."""
-        truth = product(*tensors, epilog=epilog, inputs=inputs, **arguments)
-        return result(self.planned(*tensors, epilog=epilog, inputs=inputs, **arguments)), truth
+        mm = self.planned(*tensors, epilog=epilog, inputs=inputs, **arguments)
+        return judged(mm, *tensors, epilog=epilog, inputs=inputs, **arguments)
 
     def matmul(self, **arguments):
         self.library.matmul(self.a, self.b, **arguments)
@@ -91,9 +82,20 @@ class Lab(contextlib.ExitStack):
     def plus(self, c, **options):
         return self.computed(self.a, self.b, c, beta=2.0, options=options)
 
-    def reading(self, name, strides):
-        inputs = {name: self.input(name, strides)}
-        return self.computed(self.a, self.b, epilog=READERS[name], inputs=inputs)
+    def without_c(self, c, **options):
+        return judged(self.planned(self.a, self.b, c, beta=0, options=options), self.a, self.b)
+
+    def one_of_two(self):
+        mm = self.stated()
+        mm.plan(algorithms=mm.plan(preferences={"limit": 2})[-1:])
+        return judged(mm, self.a, self.b, algorithm=mm.algorithms[0])
+
+    def reading(self, name, strides, unchecked=False):
+        new, epilog = {name: self.input(name, strides)}, READERS[name]
+        mm = self.planned(epilog=epilog, inputs={name: self.inputs[name]} if unchecked else new)
+        if unchecked:
+            mm.reset_operands_unchecked(epilog_inputs=new)
+        return judged(mm, self.a, self.b, epilog=epilog, inputs=new)
 
     def planned_anew(self, *plans, order="F"):
         a = self.xp.array(self.a, order=order)
@@ -101,37 +103,37 @@ class Lab(contextlib.ExitStack):
         for epilog in plans:
             inputs = {x: self.inputs[x] for x in (epilogs.input_names(epilog) if epilog else ())}
             self.plan(mm, epilog, inputs)
-        return result(mm), product(a, self.b, epilog=epilog, inputs=inputs)
+        return judged(mm, a, self.b, epilog=epilog, inputs=inputs)
 
     def swapped(self, **new):
         mm = self.planned()
         mm.reset_operands_unchecked(**new)
-        return result(mm), product(new.get("a", self.a), new.get("b", self.b))
-
-    def swapped_input(self, name, strides):
-        new, epilog = {name: self.input(name, strides)}, READERS[name]
-        mm = self.planned(epilog=epilog, inputs={name: self.inputs[name]})
-        mm.reset_operands_unchecked(epilog_inputs=new)
-        return result(mm), product(self.a, self.b, epilog=epilog, inputs=new)
+        return judged(mm, new.get("a", self.a), new.get("b", self.b))
 
     def swapped_c(self, new):
-        mm = self.plan(self.stated_with_c(beta=1, options={"inplace": True}))
+        mm = self.planned(*self.abc, beta=1, options={"inplace": True})
         mm.reset_operands_unchecked(c=new)
-        truth = product(self.a, self.b, new, beta=1)
-        return result(mm), truth
+        return judged(mm, self.a, self.b, new, beta=1)
 
 
-def result(mm, **arguments):
+def result(mm, algorithm=None):
     """What a planned Matmul computes, by name."""
-    return meaning(named(mm.execute(**arguments)), M)
+    return meaning(named(mm.execute(algorithm=algorithm)), M)
 
 
-def product(*tensors, epilog=None, inputs=None, **arguments):
-    """What is right, from float32 copies of the operands."""
-    tensors = [host(x, "C").astype(np.float32) for x in tensors]
+def judged(mm, *tensors, algorithm=None, epilog=None, inputs=None, **arguments):
+    """The answer of a planned Matmul, by what is right of float32 copies of the operands."""
+    tensors = [host(x, "C").astype(np.float32) for x in tensors]  # before c is overwritten
     inputs = {name: host(x, "F") for name, x in (inputs or {}).items()} or None
+    values = result(mm, algorithm=algorithm)
     d = reference.matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)
-    return meaning(named(d), M)
+    truth = meaning(named(d), M)
+    same = set(values) == set(truth) and all(
+        values[key].shape == x.shape
+        and np.allclose(values[key], x, rtol=0, atol=TOLERANCE * max(1, np.abs(x).max()))
+        for key, x in truth.items()
+    )
+    return Answer(RIGHT if same else OTHER, values=values)
 
 
 def after(mm, method="plan", **arguments):
@@ -148,28 +150,16 @@ def answer(name, library, xp):
             found = QUESTIONS[name](lab)
     except Exception as error:  # its type is the answer
         return Answer(type(error).__name__, str(error).partition("\n")[0])
-    if isinstance(found, dict):
-        found = found, product(lab.a, lab.b)
-    if not (isinstance(found, tuple) and isinstance(found[0], dict)):
-        return Answer(ACCEPTED)  # a call that ought to raise
-    values, truth = found
-    same = set(values) == set(truth) and all(
-        values[key].shape == x.shape
-        and np.allclose(values[key], x, rtol=0, atol=TOLERANCE * max(1, np.abs(x).max()))
-        for key, x in truth.items()
-    )
-    return Answer(RIGHT if same else OTHER, values=values)
+    return found if isinstance(found, Answer) else Answer(ACCEPTED)
 
 
 def agree(ours, theirs):
     """Whether the reference's answer does for nvmath's."""
-    if theirs.verdict != OTHER:
-        return ours.verdict == theirs.verdict
-    if ours.verdict != OTHER:
-        return ours.verdict != RIGHT
-    return set(ours.values) == set(theirs.values) and all(
-        np.array_equal(ours.values[key], theirs.values[key], equal_nan=True) for key in ours.values
-    )
+    if ours.verdict == theirs.verdict == OTHER:
+        x, y = ours.values, theirs.values
+        return set(x) == set(y) and all(np.array_equal(x[k], y[k], equal_nan=True) for k in x)
+    refused = theirs.verdict == OTHER and ours.verdict != RIGHT
+    return refused or ours.verdict == theirs.verdict
 
 
 def ask_all(library, xp):
@@ -203,14 +193,9 @@ def _views(rows, columns):
 
 
 def _input_views(rows, columns):
-    return {
-        "dense": (1, rows),
-        "row-major": (columns, 1),
-        "with gaps between columns": (1, 2 * rows),
-        "whose columns overlap": (1, rows - 1),
-        "with reversed columns": (1, -rows),
-        "of one column repeated": (1, 0),
-    }
+    views = {"dense": (1, rows), "row-major": (columns, 1)}
+    views |= {"with gaps between columns": (1, 2 * rows), "whose columns overlap": (1, rows - 1)}
+    return views | {"with reversed columns": (1, -rows), "of one column repeated": (1, 0)}
 
 
 READERS = {"bias": E.BIAS, "relu_aux": E.DRELU, "gelu_aux": E.DGELU}
@@ -249,20 +234,6 @@ for _first, _thens in {
             STRICTER.add(_name)
 
 # Wrong plans, algorithms, scale factors, options and types.
-
-
-def _nan(x):
-    x[1, 2] = np.nan
-    return x
-
-
-def _own_algorithm(q):
-    mm = q.stated()
-    mm.plan(algorithms=mm.plan(preferences={"limit": 2})[-1:])
-    return result(mm, algorithm=mm.algorithms[0])
-
-
-_BIAS = {"epilog_inputs": {"bias": np.zeros(M, np.float32)}}
 _LIST = [0.0] * M
 _LISTED = {"epilog_inputs": {"bias": _LIST}}
 QUESTIONS |= {
@@ -276,42 +247,32 @@ QUESTIONS |= {
     "an algorithm is a text": lambda q: q.biased().plan(algorithms=["numpy.matmul"]),
     "the algorithms are a number": lambda q: q.biased().plan(algorithms=5),
     "the algorithms are none": lambda q: q.biased().plan(algorithms=[]),
-    "execute after a plan with an int": lambda q: after(q.biased(), epilog=4, **_BIAS).execute(),
-    "execute after a plan with a misspelled preference": lambda q: after(
-        q.biased(), preferences={"x": 4}
-    ).execute(),
-    "execute after a plan with algorithms of a wrong type": lambda q: after(
-        q.biased(), algorithms=[1]
-    ).execute(),
     "autotune after a plan that failed": lambda q: after(q.biased(), epilog="RELU").autotune(),
     "an epilog input is reset after a plan that failed": lambda q: after(
         q.biased(), epilog=q.library.MatmulEpilog.BIAS
     ).reset_operands(**q.new_bias),
     "an epilog input is reset before the plan": lambda q: q.stated().reset_operands(**q.new_bias),
-    "a is reset before the plan": lambda q: (
-        result(q.plan(after(q.stated(), "reset_operands", a=q.other_a))),
-        product(q.other_a, q.b),
+    "a is reset before the plan": lambda q: judged(
+        q.plan(after(q.stated(), "reset_operands", a=q.new_a)), q.new_a, q.b
     ),
-    "what a failed reset has changed": lambda q: (
-        result(after(q.planned(), "reset_operands", alpha=3, a=q.other_a, b=q.a)),
-        product(q.other_a, q.b, alpha=3),
+    "what a failed reset has changed": lambda q: judged(
+        after(q.planned(), "reset_operands", alpha=3, a=q.new_a, b=q.a), q.new_a, q.b, alpha=3
     ),
-    "an algorithm of the plan": _own_algorithm,
+    "an algorithm of the plan": lambda q: q.one_of_two(),
     "an algorithm of another plan": lambda q: q.planned().execute(algorithm=q.stated().plan()[0]),
     "the algorithm is a text": lambda q: q.planned().execute(algorithm="numpy.matmul"),
-    "beta is 0 and c holds NaN": lambda q: result(q.planned(q.a, q.b, _nan(q.c), beta=0)),
-    "beta is 0 and c, in place, holds NaN": lambda q: result(
-        q.planned(q.a, q.b, _nan(q.c), beta=0, options={"inplace": True})
-    ),
-    "alpha is 0 and a holds NaN": lambda q: (
-        result(q.planned(_nan(q.a), q.b, alpha=0)),
-        {"result": np.zeros((M, N), np.float32)},
+    "beta is 0 and c holds NaN": lambda q: q.without_c(q.nan),
+    "beta is 0 and c, in place, holds NaN": lambda q: q.without_c(q.nan, inplace=True),
+    "alpha is 0 and a holds NaN": lambda q: judged(
+        q.planned(q.xp.array(q.nan[:, :K]), q.b, alpha=0), q.a, q.b, alpha=0
     ),
     "alpha is an array": lambda q: q.stated(alpha=q.column),
-    "beta is an array": lambda q: q.stated_with_c(beta=q.column),
-    "beta is a text": lambda q: q.stated_with_c(beta="much"),
-    "beta is reset to an array": lambda q: q.stated_with_c(beta=1).reset_operands(beta=q.column),
-    "beta is reset without a c": lambda q: result(after(q.planned(), "reset_operands", beta=3)),
+    "beta is an array": lambda q: q.stated(*q.abc, beta=q.column),
+    "beta is a text": lambda q: q.stated(*q.abc, beta="much"),
+    "beta is reset to an array": lambda q: q.stated(*q.abc, beta=1).reset_operands(beta=q.column),
+    "beta is reset without a c": lambda q: judged(
+        after(q.planned(), "reset_operands", beta=3), q.a, q.b
+    ),
     "an option is misspelled": lambda q: q.matmul(options={"in_place": True}),
     "the options are a text": lambda q: q.matmul(options="inplace"),
     "the compute type is no compute type": lambda q: q.matmul(options={"compute_type": 1}),
@@ -321,25 +282,32 @@ QUESTIONS |= {
     "b is a list": lambda q: q.stated(q.a, _LIST),
     "c is a list": lambda q: q.stated(q.a, q.b, _LIST, beta=1),
     "a is reset to a list": lambda q: q.stated().reset_operands(a=_LIST),
-    "the bias is a list": lambda q: q.biased(_LIST),
+    "the bias is a list": lambda q: q.planned(epilog=E.BIAS, inputs={"bias": _LIST}),
     "the bias is reset to a list": lambda q: q.biased().reset_operands(**_LISTED),
 }
 for _name, _ask in {  # operands that are reset unchecked: nvmath swaps pointers
-    "a like the old one": lambda q: q.swapped(a=q.other_a),
+    "a like the old one": lambda q: q.swapped(a=q.new_a),
     "a column-major": lambda q: q.swapped(a=q.view((M, K), (1, M))),
     "a of every other row": lambda q: q.swapped(a=q.view((M, K), (2 * K, 1))),
     "a is float64, b is not": lambda q: q.swapped(a=q.dense(M, 2 * K, seed=9).view("float64")),
     "b reversed": lambda q: q.swapped(b=q.view((K, N), (-N, 1))),
     "b of one row repeated": lambda q: q.swapped(b=q.view((K, N), (0, 1))),
     "a a list": lambda q: q.swapped(a=_LIST),
-    "c without a c": lambda q: q.swapped(c=q.c),
+    "c without a c": lambda q: q.swapped(c=q.abc[2]),
     "beta without a c": lambda q: q.swapped(beta=2.0),
     "alpha a list": lambda q: q.swapped(alpha=[1.0, 2.0]),
     "an epilog input that the plan has not": lambda q: q.swapped(**q.new_bias),
-    "bias of every other number": lambda q: q.swapped_input("bias", (2,)),
-    "bias reversed": lambda q: q.swapped_input("bias", (-1,)),
-    "mask row-major": lambda q: q.swapped_input("relu_aux", (N, 1)),
-    "mask with reversed columns": lambda q: q.swapped_input("relu_aux", (1, -16)),
+    "bias of every other number": lambda q: q.reading("bias", (2,), unchecked=True),
+    "bias reversed": lambda q: q.reading("bias", (-1,), unchecked=True),
+    "mask row-major": lambda q: q.reading("relu_aux", (N, 1), unchecked=True),
+    "mask with reversed columns": lambda q: q.reading("relu_aux", (1, -16), unchecked=True),
     "c, in place, of every other row": lambda q: q.swapped_c(q.view((M, N), (2 * N, 1))),
 }.items():
     QUESTIONS[f"unchecked: {_name}"] = _ask
+for _name, _plan in {
+    "an int": {"epilog": 4, "epilog_inputs": {"bias": np.zeros(M, np.float32)}},
+    "a misspelled preference": {"preferences": {"x": 4}},
+    "algorithms of a wrong type": {"algorithms": [1]},
+}.items():
+    _ask = functools.partial(after, **_plan)
+    QUESTIONS[f"execute after a plan with {_name}"] = lambda q, a=_ask: a(q.biased()).execute()

@@ -1,5 +1,6 @@
 """The reference against a GPU, where there is one; the harness against the reference, anywhere."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +29,7 @@ def compared(request):
 
 def test_every_matmul_agrees_with_cublaslt(compared):
     matmuls = compared["matmul"]
-    assert matmuls["cases"] == sum(1 for _ in conformance.cases())
+    assert matmuls["cases"] == len(conformance.cases())
     assert not matmuls["disagreements"]
     counts = matmuls["per_epilog"]
     assert set(counts) == {"none", *(epilog.name for epilog in MatmulEpilog)}
@@ -37,8 +38,7 @@ def test_every_matmul_agrees_with_cublaslt(compared):
 
 def test_every_candidate_algorithm_agrees(compared):
     found = compared["candidates"]
-    names = {f"{name} {width}" for name in candidates.MATMULS for width in candidates.WIDTHS}
-    assert set(found) == names
+    assert set(found) == {f"{m} {w}" for m in candidates.MATMULS for w in candidates.WIDTHS}
     for by_arithmetic in found.values():
         assert set(by_arithmetic) == set(candidates.ARITHMETICS)
         assert all(one["candidates"] == one["agree"] > 0 for one in by_arithmetic.values())
@@ -46,8 +46,7 @@ def test_every_candidate_algorithm_agrees(compared):
 
 def test_the_random_stream_agrees_and_device_memory_does_not_grow(compared):
     assert compared["random"]["different"] == 0
-    after_2, after_20 = compared["device_memory_bytes"]
-    assert after_2 == after_20
+    assert len(set(compared["device_memory_bytes"])) == 1
 
 
 def test_every_question_is_answered_alike(compared):
@@ -67,14 +66,10 @@ def test_every_question_is_answered_alike(compared):
 
 def test_the_recorded_training_runs_agree():
     compared = results.load("conformance")["training"]
-    networks, widths = training_runs.NETWORKS, training_runs.WIDTHS
-    assert set(compared) == {f"{name} {width}" for name in networks for width in widths}
+    assert len(compared) == len(training_runs.NETWORKS) * len(training_runs.WIDTHS)
     for name, run in compared.items():
         assert run["worst_loss_difference"] < LOSS_BOUND[int(name.split()[1])]
         assert abs(run["correct_cpu"] - run["correct_gpu"]) <= IMAGES_BOUND
-
-
-# The harness itself: it finds nothing where nothing is wrong, and finds what is.
 
 
 def copy(x):
@@ -97,36 +92,25 @@ def test_the_reference_agrees_with_itself():
         assert list(by_arithmetic.values()) == [{"candidates": 1, "agree": 1, "repeat": 1}] * 2
 
 
-SPOILED = {
-    "RELU": ("values deviate", lambda out: out["result"].__setitem__((3, 3), 7.5)),
-    "RELU_AUX": ("bits differ", lambda out: out["relu_aux"].__setitem__((0, 0), 255)),
-    "BIAS": ("layouts", lambda out: out.update(result=out["result"].copy(order="C"))),
-    "BGRADB": ("outputs", lambda out: out.pop("bgradb")),
-    "DGELU": ("values deviate", lambda out: out.update(result=out["result"] * 1.01)),
-}
-
-
-@pytest.mark.parametrize("epilog", SPOILED)
-def test_the_harness_finds_a_spoiled_result_and_another_exception(epilog):
-    finding, spoil = SPOILED[epilog]
+@pytest.mark.parametrize(
+    ("epilog", "finding", "spoil"),
+    [
+        ("RELU", "values deviate", lambda out: out["result"].__setitem__((3, 3), 7.5)),
+        ("RELU_AUX", "bits differ", lambda out: out["relu_aux"].__setitem__((0, 0), 255)),
+        ("BIAS", "layouts", lambda out: out.update(result=out["result"].copy(order="C"))),
+        ("BGRADB", "library ['result']", lambda out: out.pop("bgradb")),
+        ("DGELU", "values deviate", lambda out: out.update(result=out["result"] * 1.01)),
+    ],
+)
+def test_the_harness_finds_a_spoiled_result_and_another_exception(epilog, finding, spoil):
     case = conformance.Case(MatmulEpilog[epilog], (17, 33, 9), ("F", "C"), "float32", "none")
     ours, theirs = conformance.run(reference, case, copy), conformance.run(reference, case, copy)
     spoil(theirs)
     (found,) = conformance.differences(case, ours, theirs)[0]
     assert finding in found
-    error, in_other_words = ValueError("why"), ValueError("in other words")
-    assert conformance.differences(case, error, in_other_words)[0] == []
-    for other in (RuntimeError("why"), theirs):
-        assert conformance.differences(case, error, other)[0]
-
-
-def test_answers_are_compared_by_type_and_by_value():
-    answers = {verdict: questions.Answer(verdict) for verdict in ("right values", "ValueError")}
-    for name, values in (("two", {"d": 2}), ("three", {"d": 3}), ("more", {"d": 2, "mask": 1})):
-        answers[name] = questions.Answer(questions.OTHER, values=values)
-    alike = {(x, y) for x in answers for y in answers if questions.agree(answers[x], answers[y])}
-    refuses_what_is_wrong = {("ValueError", name) for name in ("two", "three", "more")}
-    assert alike == {(name, name) for name in answers} | refuses_what_is_wrong
+    others = [ValueError("in other words"), RuntimeError("why"), theirs]
+    found = [bool(conformance.differences(case, ValueError("why"), x)[0]) for x in others]
+    assert found == [False, True, True]
 
 
 def test_the_questions_find_a_library_that_answers_otherwise():
@@ -139,12 +123,13 @@ def test_the_questions_find_a_library_that_answers_otherwise():
     assert found["answers"]["a is a list"].startswith("ValueError: operand a must be")
     differ = found["disagreements"]
     assert differ["a is reset before the plan"] == "reference: right values, library: other values"
+    assert differ["unchecked: bias reversed"] == "reference: other values, library: other values"
     assert differ["the algorithm is a text"] == "reference: ValueError, library: accepted"
     assert differ.keys().isdisjoint({"a is a list", *questions.OPEN})
 
 
-def count(matmul, spoil, arithmetic="float32"):
-    """What is found of three algorithms whose outputs pass through `spoil`: (name, rank, array)."""
+def count(matmul, output, spoil, arithmetic="float32"):
+    """What is found of three algorithms, one output of which passes through `spoil`, with rank."""
 
     class Spoiled(reference.Matmul):
         def plan(self, **arguments):
@@ -154,8 +139,7 @@ def count(matmul, spoil, arithmetic="float32"):
 
         def execute(self, *, algorithm):
             result = super().execute(algorithm=algorithm)
-            for name, x in conformance.named(result).items():
-                spoil(name, self.algorithms.index(algorithm), x)
+            spoil(conformance.named(result)[output], self.algorithms.index(algorithm))
             return result
 
     return candidates.count(library(Spoiled), np, matmul, 30, arithmetic)
@@ -166,25 +150,13 @@ WRONG = [("hidden", "relu_aux"), ("grad_relu", "drelu_bgrad"), ("update hidden",
 
 @pytest.mark.parametrize(("matmul", "output"), [*WRONG, ("update output and bias", "bgradb")])
 def test_a_candidate_that_is_wrong_or_does_not_repeat_is_found(matmul, output):
-    def wrong(name, rank, x):
-        if name == output and rank == 1:
-            x[0] = x[0] ^ 1 if x.dtype == np.uint8 else x[0] + 1
+    def wrong(x, rank):
+        x[0] += rank == 1
 
-    drift = iter(range(1, 1000))
+    def unsteady(x, rank):
+        x[0] = next(numbers) if rank == 2 else x[0]
 
-    def unsteady(name, rank, x):
-        if name == output and rank == 2:
-            x[0] = next(drift)
-
+    numbers = itertools.count(1)
     found = {"candidates": 3, "agree": 2, "repeat": 3, "wrong": ["1: algorithm "]}
-    assert count(matmul, wrong) == found
-    assert count(matmul, unsteady, "tf32")["repeat"] == 2
-
-
-def test_the_padding_of_a_mask_does_not_count():
-    def padding(name, rank, x):
-        if name == "relu_aux":
-            x[4:] = rank
-            x[3] |= 0b11000000
-
-    assert count("hidden", padding) == {"candidates": 3, "agree": 3, "repeat": 3}
+    assert count(matmul, output, wrong) == found
+    assert count(matmul, output, unsteady, "tf32")["repeat"] == 2
