@@ -16,7 +16,6 @@ from tutorial_lib.kernels import launches
 from tutorial_lib.kernels.launches import BATCH, OUTPUTS, Launch
 
 FOLDER = Path(__file__).parent
-NON_PORTABLE_CLUSTER = 14  # of CUDA's CUfunction_attribute: more blocks than 8
 
 
 def source(kernel: str) -> str:
@@ -34,8 +33,8 @@ def compiled(launch: Launch) -> Any:
     kernel = module.get_function(launch.kernel)
     if launch.shared:
         kernel.max_dynamic_shared_size_bytes = launch.shared
-    if launch.cluster > 8:  # more than every GPU with clusters allows
-        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, NON_PORTABLE_CLUSTER, 1)
+    if launch.cluster > 8:  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, which is 14
+        xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, 14, 1)
     return kernel.kernel
 
 

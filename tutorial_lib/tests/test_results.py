@@ -77,14 +77,10 @@ def test_the_ladder_s_table_has_a_row_for_each_contestant_and_a_note_for_each_ga
         "- ours, 8192 float32, failed: lost",
         "- ours, 30 tf32, absent: not here",
     ]
+    assert results.milliseconds(record(), "theirs", 30, "tf32") == 12.34
+    assert results.milliseconds(record(), "ours", 8192) is None
     look = readme.ladder(record(not_measured=["a", "b"]))
     assert "With a star: measured earlier, in another run. Not measured yet: a, b." in look
-
-
-def test_a_contestant_s_median_is_found_by_name_width_and_arithmetic():
-    assert results.milliseconds(record(), "theirs", 30, "tf32") == 12.34
-    for nowhere in (("ours", 8192), ("ours", 30, "tf32"), ("nobody", 30), ("naive", 512)):
-        assert results.milliseconds(record(), *nowhere) is None
 
 
 def test_a_table_goes_between_its_markers_and_nowhere_else(monkeypatch, tmp_path):

@@ -73,7 +73,6 @@ def test_train_refuses_what_is_no_number_above_0():
     [
         ("train --hidden 0", "at least one unit"),
         ("train --net deep", "invalid choice"),
-        ("train --learning-rate -1", "--learning-rate finite and above 0"),
         ("train --learning-rate inf", "--learning-rate finite and above 0"),
         ("train --learning-rate nan", "--learning-rate finite and above 0"),
         ("train --epochs 0", "--epochs must be at least 1"),
