@@ -42,10 +42,10 @@ class FlatGradients:
         sums = [ranks.begin_sum(self.output)] if overlap else []
         self.views[0][...], self.views[1][...] = model.backward_hidden(grad)
         sums.append(ranks.begin_sum(self.hidden if overlap else self.whole))
-        for travelling in sums:
-            travelling.wait()
+        for pending in sums:
+            pending.wait()
 
     def update(self, learning_rate: float) -> None:
-        """Subtract the gradients from the parameters, in place: see networks/base.py."""
+        """Subtract the gradients from the parameters, in place: plans hold these very arrays."""
         for parameter, gradient in zip(self.model.parameters, self.views):
             parameter -= learning_rate * gradient

@@ -117,7 +117,7 @@ class MnistNetBase(AbstractContextManager):
         loss[...] = binary_cross_entropy(predictions, targets)
         gradients = self.backward((predictions - targets) / len(labels))
         for parameter, gradient in zip(self.parameters, gradients):
-            parameter -= learning_rate * gradient  # in place: see the rule above
+            parameter -= learning_rate * gradient  # in place: plans hold this very array
 
     def epoch(
         self,
