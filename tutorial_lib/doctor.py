@@ -9,8 +9,6 @@ from tutorial_lib import backend, results
 from tutorial_lib.dataset import describe_dataset, mnist_root
 from tutorial_lib.kernels.needs import KERNELS, Device, needs, problem, this_device
 
-PACKAGES = (*results.PACKAGES, "torchvision", "matplotlib", "jupyter-book", "nbval")
-
 
 def describe_backend() -> str:
     """One line: libraries with versions, device, and the data set in use."""
@@ -28,9 +26,10 @@ def describe_backend() -> str:
 def report() -> str:
     """What was found, what is missing and how to get it, as text: a line for each fact."""
     missing = backend.find_gpu_problem()
+    packages = *results.PACKAGES, "torchvision", "matplotlib", "jupyter-book", "nbval"
     facts = {
         "System": platform.platform(),
-        **results.versions(PACKAGES),
+        **results.versions(packages),
         "GPU": f"missing: {missing}" if missing else "works",
         **_networks(this_device()),
         "Backend": f"{backend.name}: {backend.reason or 'works'}",

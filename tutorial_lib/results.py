@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_lib import backend
+from tutorial_lib.kernels.needs import this_device
 
 RESULTS = Path(__file__).parent.parent / "book" / "results"
 # What the measurements depend on; a record says which of them are installed.
@@ -92,12 +92,11 @@ def machine() -> str:
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
     processor = f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores"
-    if backend.name == "cpu":
+    if not (device := this_device()):
         return processor
-    gpu = backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
     query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader"
     driver = subprocess.getoutput(query).partition("\n")[0]
-    return f"one {gpu}, driver {driver}; {processor}"
+    return f"one {device.name}, driver {driver}; {processor}"
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -70,7 +70,7 @@ def row_of(script: str, *, limit: float = 150, **options: Any) -> dict[str, Any]
     rows = re.findall(r"^{.*}$", done.stdout, re.MULTILINE)
     if done.returncode or not rows:
         said = done.stderr.strip().rpartition("\n")[2]
-        return {"failed": f"ended with status {done.returncode} and no row: {said[:300]}"}
+        return {"failed": f"status {done.returncode} after {len(rows)} rows: {said[:300]}"}
     return json.loads(rows[-1])
 
 

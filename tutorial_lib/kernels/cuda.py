@@ -26,8 +26,8 @@ def source(kernel: str) -> str:
 
 
 @functools.cache
-def compiled(launch: Launch) -> Any:
-    """The kernel with the constants of that launch, allowed its memory and its clusters."""
+def compiled(launch: Launch, device: int) -> Any:
+    """The kernel for that launch on the current GPU, `device`: a function belongs to one GPU."""
     constants = (f"-D{name}={value}" for name, value in launch.constants.items())
     module = xp.RawModule(code=source(launch.kernel), options=("--std=c++17", *constants))
     kernel = module.get_function(launch.kernel)
@@ -40,7 +40,8 @@ def compiled(launch: Launch) -> Any:
 
 def run(launch: Launch, *arguments: Any) -> None:
     """Launch the kernel with its arguments: arrays and NumPy scalars."""
-    kernel, size = compiled(launch), ((launch.clusters * launch.cluster,), (launch.threads,))
+    kernel = compiled(launch, xp.cuda.Device().id)
+    size = (launch.clusters * launch.cluster,), (launch.threads,)
     # A cooperative launch fails, rather than hangs, where the blocks cannot all run at once.
     kernel(*size, arguments, launch.shared, enable_cooperative_groups=launch.cooperative)
 
@@ -107,7 +108,7 @@ def clusters_at_once(launch: Launch) -> int:
     config.gridDimX, config.blockDimX = launch.clusters * launch.cluster, launch.threads
     config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
     config.sharedMemBytes = launch.shared
-    function = driver.CUfunction(compiled(launch).ptr)
+    function = driver.CUfunction(compiled(launch, xp.cuda.Device().id).ptr)
     error, count = driver.cuOccupancyMaxActiveClusters(function, config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0

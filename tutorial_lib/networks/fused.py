@@ -36,8 +36,7 @@ class MnistNet(MnistNetBase):
     def backward_hidden(self, grad: Array) -> tuple[Array, Array]:
         """The gradients of weights_hidden (H, 784) and bias_hidden (H,), given grad (n, 10)."""
         x, _, mask = self.saved
-        # Through the ReLU, (H, 10) (10, n): the mask is applied, and the sum over the batch (the
-        # bias gradient) taken, with the matmul.
+        # Through the ReLU, (H, 10) (10, n): the mask and the bias gradient come with the matmul.
         plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "inputs": {"relu_aux": mask}}
         grad_hidden, extra = self.plans.run("grad_relu", self.weights_output.T, grad.T, **plan)
 

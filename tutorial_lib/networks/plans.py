@@ -9,8 +9,6 @@ from tutorial_lib.backend import Array, Matmul, MatmulEpilog, MatmulOptions
 from tutorial_lib.graphs import Branch, captured_time
 from tutorial_lib.networks.inputs import place
 
-CANDIDATES = 32  # how many algorithms cuBLASLt is asked for
-
 
 class Plans:
     """Each matmul planned when it first comes, and its operands checked whenever they are new.
@@ -106,7 +104,7 @@ class MeasuredPlans(UncheckedPlans):
 
     def plan(self, mm: Matmul, c: Array | None, **epilog: Any) -> Any:
         """The algorithm that is fastest among its own repetitions, in a graph."""
-        algorithms = mm.plan(**epilog, preferences={"limit": CANDIDATES})
+        algorithms = mm.plan(**epilog, preferences={"limit": 32})  # of them at most
         if len(algorithms) == 1:
             return None
         before = None if c is None else c.copy()

@@ -9,7 +9,6 @@ import operator
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -34,8 +33,7 @@ OPAQUE = (ModuleType, type, BuiltinFunctionType, str, bytes)  # hold no arrays o
 def record(work: Callable[[], None]) -> streams.Recording:
     """Run `work` and write down its launches; RuntimeError unless all branches are joined."""
     capture = streams.Recording(CapturedArray)
-    recording = mock.patch.object(streams, "recording", capture)
-    with standing_in(work, CapturedArray) as work, _numpy_captures(), recording:
+    with standing_in(work, CapturedArray) as work, _numpy_captures(capture):
         work()
     if capture.last[streams.current_stream().name] != capture.given:
         raise RuntimeError("cudaErrorStreamCaptureUnjoined: a branch was not joined")
@@ -94,8 +92,10 @@ for _name in READS:
 
 
 @contextlib.contextmanager
-def _numpy_captures() -> Iterator[None]:
-    """NumPy's functions that make an array, which NumPy lets no array overrule."""
+def _numpy_captures(capture: streams.Recording) -> Iterator[None]:
+    """Under way, and with NumPy's functions that make an array, which no array may overrule."""
+    from unittest.mock import patch  # not at import: it brings asyncio along
+
     real = {name: getattr(np, name) for name in CREATE | {"empty", "asfortranarray", "random"}}
 
     def asfortranarray(x, *args, **kwargs):
@@ -110,9 +110,10 @@ def _numpy_captures() -> Iterator[None]:
             refuse("drawing random numbers", NotImplementedError)
             return getattr(real["random"], name)
 
+    recording = patch.object(streams, "recording", capture)
     replaced = {name: _launching(real[name]) for name in CREATE}
     replaced["empty"] = lambda *args, **kwargs: _allocated(real["empty"](*args, **kwargs))
-    with mock.patch.multiple(np, **replaced, asfortranarray=asfortranarray, random=Random()):
+    with patch.multiple(np, **replaced, asfortranarray=asfortranarray, random=Random()), recording:
         yield
 
 

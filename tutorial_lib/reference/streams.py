@@ -9,7 +9,6 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -104,6 +103,7 @@ def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     A replay calls it again with the same arrays and writes over what it returned.
     """
+    global recording
     capture, given = recording, (args, kwargs)
     args, kwargs = plain(args), plain(kwargs)
     if capture is None:
@@ -116,8 +116,11 @@ def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         view.owners = given  # which keep the memory from going back to the pool
         return view
 
-    with mock.patch(f"{__name__}.recording", None):
+    recording = None  # what the function launches itself is part of this launch
+    try:
         result = _map(function(*args, **kwargs), captured, scalars=True)
+    finally:
+        recording = capture
     kept = plain(_arrays(result))
 
     def again() -> None:

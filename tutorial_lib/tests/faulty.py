@@ -1,5 +1,6 @@
 """A contestant with a fault, in a process of its own: what a benchmark has to survive."""
 
+import atexit
 import importlib
 import os
 import sys
@@ -21,6 +22,7 @@ BEFORE = {
     "crash": os.abort,
     "quit": lambda: sys.exit("the driver is gone"),
     "silent": lambda: os._exit(0),
+    "late": lambda: atexit.register(lambda: sys.stdout.flush() or os._exit(3)),
     "import": lambda: importlib.import_module("no_such_framework"),
 }
 

@@ -36,9 +36,10 @@ def folder(monkeypatch, tmp_path):
     ("fault", "what", "reason"),
     [
         ("import", "absent", "ModuleNotFoundError: No module named 'no_such_framework'"),
-        ("crash", "failed", "ended with status -6 and no row: .*"),
-        ("quit", "failed", "ended with status 1 and no row: the driver is gone"),
-        ("silent", "failed", "ended with status 0 and no row: .*"),
+        ("crash", "failed", "status -6 after 0 rows: .*"),
+        ("quit", "failed", "status 1 after 0 rows: the driver is gone"),
+        ("silent", "failed", "status 0 after 0 rows: .*"),
+        ("late", "failed", "status 3 after 1 rows: .*"),
         ("hang", "failed", "took more than 2 s"),
         ("later", "failed", "RuntimeError: launch failed"),
         ("tf32", "failed", "ValueError: first ten losses differ by up to .*, more than 5e-06"),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -227,3 +228,11 @@ def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel):
         for bad in wrong:
             with pytest.raises((TypeError, ValueError), match=rf"^{re.escape(name)} must "):
                 call(*{**good, name: bad}.values())
+
+
+def test_a_kernel_is_compiled_for_each_gpu_that_is_current(monkeypatch):
+    monkeypatch.setattr(cuda, "xp", fake := MagicMock())
+    for gpu in (70, 71, 70):  # which no machine has
+        fake.cuda.Device.return_value.id = gpu
+        cuda.run(launches.LOSS_AND_GRADIENT)
+    assert fake.RawModule.call_count == 2

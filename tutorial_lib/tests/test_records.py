@@ -30,7 +30,6 @@ def test_the_record_in_the_readme_is_that_of_the_ladder():
     assert f"{readme.BEGIN}\n{readme.ladder(ladder)}\n{readme.END}" in README
     assert ladder["backend"] == "gpu"
     assert ladder["widths"] == [30, 512, 8192]
-    assert ladder.get("done", [30, 512, 8192]) == [30, 512, 8192]
 
 
 def test_the_numbers_in_the_readme_are_those_of_the_records():
