@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -108,13 +109,33 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def write(name: str, content: Mapping[str, Any], *, packages: Iterable[str] = PACKAGES) -> Path:
-    """Write ``book/results/{name}.json``: date, machine and versions, then `content`.
+def digest(source: str) -> str:
+    """A hash of a file of this package that only its code changes: not comments, not docstrings."""
+    text = (Path(__file__).parent / source).read_text(encoding="utf-8")
+    code = re.sub(r'"""[\s\S]*?"""|#.*|\s', "", text)
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
 
-    Whole or not at all: a process that is killed meanwhile leaves the file as it was.
+
+def stale(record: Mapping[str, Any]) -> list[str]:
+    """The files whose code has changed since they were measured for this record."""
+    return [source for source, was in record["sources"].items() if digest(source) != was]
+
+
+def write(
+    name: str,
+    content: Mapping[str, Any],
+    *,
+    packages: Iterable[str] = PACKAGES,
+    sources: Iterable[str] = (),
+) -> Path:
+    """Write ``book/results/{name}.json``: date, machine, versions, digests, then `content`.
+
+    `sources` are the files of this package that the record depends on, relative to it. Whole or not
+    at all: a process that is killed meanwhile leaves the file as it was.
     """
     head = {"date": datetime.date.today().isoformat(), "machine": machine()}
     head |= {"system": platform.platform(), "versions": versions(packages)}
+    head |= {"sources": {source: digest(source) for source in sources}}
     text = json.dumps(head | dict(content), indent=2)
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     unfinished = RESULTS / f"{name}.tmp"

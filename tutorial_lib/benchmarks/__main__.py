@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 
-from tutorial_lib.benchmarks import counters, ladder, published, sweep, timeline
+from tutorial_lib.benchmarks import counters, fusion, ladder, profiler, published, sweep, timeline
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
@@ -14,9 +15,16 @@ COMMANDS = {
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
     "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
+    "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
+    "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (counters.run_phases, "the one kernel, phase by phase"),
     "counters": (counters.run, "hardware counters of each kernel, by ncu"),
+}
+OPTIONS = {
+    "widths": {"type": int, "nargs": "+", "help": "hidden units"},
+    "only": {"nargs": "+", "help": "parts of names"},
+    "quick": {"action": "store_true", "help": "fewer repeats, or fewer cases"},
 }
 
 
@@ -27,10 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, (run, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what, argument_default=argparse.SUPPRESS)
         command.set_defaults(run=run)
-        if isinstance(run, partial):  # times contestants
-            command.add_argument("--widths", type=int, nargs="+", help="hidden units")
-            command.add_argument("--only", nargs="+", help="parts of names")
-            command.add_argument("--quick", action="store_true", help="fewer repeats")
+        for option in OPTIONS.keys() & signature(run).parameters.keys():
+            command.add_argument(f"--{option}", **OPTIONS[option])
     given = vars(parser.parse_args(arguments))
     try:
         given.pop("run")(**given)
