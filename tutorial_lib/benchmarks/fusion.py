@@ -6,8 +6,8 @@ keep the GPU busy.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,15 @@ BOUND = {"float32": 1e-4, "tf32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}  # of
 SOURCES = (*(f"benchmarks/{n}.py" for n in ("fusion", "unfused", "case")), "graphs.py")
 
 
-def shapes(epilog: str) -> list[tuple[int, int, int]]:
-    """(M, N, K) of the points: the map, the curve over K, the book's network, a transformer's …"""
-    inner = 10 if epilog in BACKWARD else 784
+def shapes(arithmetic: str, inner: int) -> list[tuple[int, int, int]]:
+    """(M, N, K): the map with K = `inner`, the curve over K, the book's layer, a transformer's.
+
+    In half precision also the sizes of NVIDIA's article on these epilogs.
+    """
     points = [(width, n, inner) for width in WIDTHS for n in BATCHES]
     points += [(8192, 8192, k) for k in EXTENTS] + [(30, 256, inner)]
     points += [(m, n, k) for m, k in ((16384, 4096), (4096, 16384)) for n in BATCHES[::2]]
-    points += [(65536, 16384, 8192)] * arithmetic.endswith("float16")
-    return [Case(arithmetic, epilog, *shape) for shape in points]
+    return points + [(65536, 16384, 8192)] * arithmetic.endswith("float16")
 
 
 def spread(seconds: np.ndarray, calls: int) -> list[float]:
@@ -43,16 +44,16 @@ def spread(seconds: np.ndarray, calls: int) -> list[float]:
 
 def in_a_graph(work: Callable[[], Any]) -> list[float]:
     """The `spread` of the GPU time of `work`, many times over in one graph."""
-    once = measure(CapturedWork(work).replay, repeats=3).wall.min()
-    calls = math.ceil(min(50, 1e-3 / once))
-    graph = CapturedWork(partial(in_turn, work, calls))
-    repeats = max(5, math.ceil(min(20, 0.2 / (once * calls))))
+    launched = measure(work, repeats=2).wall.min()  # by Python, which may take longer
+    calls = math.ceil(min(50, 4e-3 / launched))
+    graph = CapturedWork(lambda: in_turn(work, calls))
+    repeats = math.ceil(max(5, min(20, 0.1 / launched / calls)))
     return spread(measure(graph.replay, repeats=repeats).wall, calls)
 
 
 def in_a_row(work: Callable[[], Any], calls: int = 20) -> list[float]:
     """The `spread` of the time of `work`, `calls` times in a row."""
-    return spread(measure(partial(in_turn, work, calls), repeats=15).wall, calls)
+    return spread(measure(lambda: in_turn(work, calls), repeats=15).wall, calls)
 
 
 def in_turn(work: Callable[[], Any], calls: int) -> None:
@@ -61,20 +62,27 @@ def in_turn(work: Callable[[], Any], calls: int) -> None:
         work()
 
 
-def point(case: Case) -> dict[str, Any]:
-    """Microseconds of the product alone, fused, with one kernel after it, with CuPy after it."""
-    a, b = case.operands()
+def points(arithmetic: str, epilogs: Sequence[str], m: int, n: int, k: int) -> Iterator[dict]:
+    """A row for each epilog: microseconds of the product alone, and of each form of the whole."""
+    a, b = Case(arithmetic, epilogs[0], m, n, k).operands()
+    with Case(arithmetic, None, m, n, k).planned(a, b)[0] as plain:
+        alone = in_a_graph(plain.execute)
+        for epilog in epilogs:
+            case = Case(arithmetic, epilog, m, n, k)
+            yield case._asdict() | {"matmul": alone} | whole(case, a, b, plain)
+
+
+def whole(case: Case, a: Array, b: Array, plain: Matmul) -> dict[str, list[float]]:
+    """The product with its epilog's work: fused, with one kernel after it, with CuPy after it."""
     inputs, read = case.inputs()
-    plain, fused = case._replace(epilog=None).planned(a, b)[0], case.planned(a, b, inputs)[0]
-    works = {
-        "matmul": plain.execute,
-        "fused": fused.execute,
-        "one kernel": lambda: in_one_kernel(case.epilog, plain.execute(), read),
-        "calls": lambda: IN_CUPY[case.epilog](plain.execute(), read),
-    }
-    with plain, fused:
-        check(case, *(works[form]() for form in ("fused", "one kernel", "calls")))
-        return case._asdict() | {form: in_a_graph(work) for form, work in works.items()}
+    with case.planned(a, b, inputs)[0] as fused:
+        forms = {
+            "fused": fused.execute,
+            "one kernel": lambda: in_one_kernel(case.epilog, plain.execute(), read),
+            "calls": lambda: IN_CUPY[case.epilog](plain.execute(), read),
+        }
+        check(case, *(work() for work in forms.values()))
+        return {form: in_a_graph(work) for form, work in forms.items()}
 
 
 def check(case: Case, fused: Any, *others: tuple[Array, ...]) -> None:
@@ -159,18 +167,12 @@ def run(*, quick: bool = False) -> None:
         "operands": operands(),
         "batch": batch(),
         "points": [],
-        "failed": [],
     }
     name = "fusion_quick" if quick else "fusion"
-    for arithmetic in ARITHMETICS:
-        chosen = [case for epilog in FORWARD + BACKWARD for case in cases(arithmetic, epilog)]
-        for case in chosen[::29] if quick else chosen:
-            try:
-                record["points"].append(point(case))
-            except Exception as error:
-                why = f"{type(error).__name__}: {error}".partition("\n")[0]
-                record["failed"].append(case._asdict() | {"error": why})
-                print(why)
-            print(*case, *list(record["points"][-1].values())[5:], flush=True)
+    for arithmetic, (epilogs, inner) in product(ARITHMETICS, ((FORWARD, 784), (BACKWARD, 10))):
+        for shape in shapes(arithmetic, inner)[:: 11 if quick else 1]:
+            for row in points(arithmetic, epilogs, *shape):
+                record["points"].append(row)
+                print(*row.values(), flush=True)
             xp.get_default_memory_pool().free_all_blocks()
         results.write(name, record, sources=SOURCES)

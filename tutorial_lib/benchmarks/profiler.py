@@ -37,7 +37,7 @@ def kernels(work: Callable[[], Any]) -> list[tuple[str, float]]:
     from torch.profiler import ProfilerActivity, profile
 
     backend.synchronize()
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         work()
         backend.synchronize()
     events = [event for event in seen.events() if event.device_type == DeviceType.CUDA]

@@ -21,13 +21,14 @@ def _dgelu(v: Array) -> Array:
     return 0.5 * (1 + gate) + 0.5 * v * (1 - gate * gate) * (ROOT + CUBE * (v * v))
 
 
-# As one would write it in CuPy: nearly every sign is a kernel.
+# As one would write it in CuPy: nearly every sign is a kernel. On the way back z is column-major;
+# its transpose is row-major, the order in which CuPy's kernels go through memory.
 IN_CUPY: dict[str, Callable[[Array, Array], tuple[Array, ...]]] = {
     "RELU_BIAS": lambda z, bias: (xp.maximum(z + bias, 0),),
     "RELU_AUX_BIAS": lambda z, bias: (xp.maximum(v := z + bias, 0), v >= 0),
     "GELU_AUX_BIAS": lambda z, bias: (_gelu(v := z + bias), v),
-    "DRELU_BGRAD": lambda z, mask: (d := z * mask, d.sum(axis=1)),
-    "DGELU_BGRAD": lambda z, aux: (d := z * _dgelu(aux), d.sum(axis=1)),
+    "DRELU_BGRAD": lambda z, mask: ((d := z.T * mask.T).T, d.sum(axis=0)),
+    "DGELU_BGRAD": lambda z, aux: ((d := z.T * _dgelu(aux.T)).T, d.sum(axis=0)),
 }
 
 # As one elementwise kernel: what it reads besides z, what it writes, and its code.
@@ -56,6 +57,9 @@ def in_one_kernel(epilog: str, z: Array, read: Array) -> tuple[Array, ...]:
     if backend.name == "cpu":
         return IN_CUPY[epilog](z, read)
     extra = {"RELU_AUX_BIAS": bool, "GELU_AUX_BIAS": z.dtype}.get(epilog)
+    if epilog.endswith("BGRAD"):
+        _kernel(epilog)(read.T, z.T)
+        return z, z.T.sum(axis=0)
     outputs = (z,) if extra is None else (z, xp.empty_like(z, extra))
     _kernel(epilog)(read, *outputs)
-    return (z, z.sum(axis=1)) if epilog.endswith("BGRAD") else outputs
+    return outputs
