@@ -48,7 +48,9 @@ def in_a_graph(work: Callable[[], Any]) -> list[float]:
     calls = math.ceil(min(50, 4e-3 / launched))
     graph = CapturedWork(lambda: in_turn(work, calls))
     repeats = math.ceil(max(5, min(20, 0.1 / launched / calls)))
-    return spread(measure(graph.replay, repeats=repeats).wall, calls)
+    times = measure(graph.replay, repeats=repeats).wall
+    graph.free()
+    return spread(times, calls)
 
 
 def in_a_row(work: Callable[[], Any], calls: int = 20) -> list[float]:
