@@ -16,7 +16,7 @@ from tutorial_lib import backend, results
 from tutorial_lib.backend import Array, Matmul, MatmulEpilog, to_numpy, xp
 from tutorial_lib.benchmarks.case import ARITHMETICS, BACKWARD, FORWARD, Case
 from tutorial_lib.benchmarks.contest import Absent
-from tutorial_lib.benchmarks.unfused import IN_CUPY, in_one_kernel
+from tutorial_lib.benchmarks.unfused import FROM_RESULT, IN_CUPY, in_one_kernel
 from tutorial_lib.graphs import CapturedWork
 from tutorial_lib.timing import measure
 
@@ -84,6 +84,9 @@ def whole(case: Case, a: Array, b: Array, plain: Matmul) -> dict[str, list[float
             "calls": lambda: IN_CUPY[case.epilog](plain.execute(), read),
         }
         check(case, *(work() for work in forms.values()))
+        if case.epilog == "DRELU_BGRAD":
+            y = case.random(case.n, case.m).T
+            forms["from the result"] = lambda: in_one_kernel(FROM_RESULT, plain.execute(), y)
         return {form: in_a_graph(work) for form, work in forms.items()}
 
 
