@@ -16,6 +16,7 @@ from tutorial_lib.reference.epilogs import STAGES
 # What a kernel does, by a part of its name; what has none of these is the product.
 ROLES = {
     "splitKreduce": "split-K sum",
+    "split_k": "split-K sum",
     "BgradAB": "bias gradient",
     "epilogue": "epilog",
     "Memset": "memset",
@@ -23,7 +24,10 @@ ROLES = {
 LAYER = [(width, BATCH_SIZE, k) for k in (784, 10) for width in (30, 512, 8192)]
 CUBES = [(4096,) * 3, (8192,) * 3]
 # What the record depends on.
-SOURCES = ("benchmarks/profiler.py", "benchmarks/case.py", "networks/naive.py", "networks/fused.py")
+SOURCES = (
+    *(f"benchmarks/{name}.py" for name in ("profiler", "case")),
+    *(f"networks/{name}.py" for name in ("base", "naive", "fused")),
+)
 
 
 def kernels(work: Callable[[], Any]) -> list[tuple[str, float]]:
@@ -56,8 +60,8 @@ def count(found: list[tuple[str, float]]) -> int:
 
 
 def listed(found: list[tuple[str, float]]) -> list[dict[str, Any]]:
-    """The kernels for a record: names without return types and arguments, up to 80 characters."""
-    return [{"name": re.sub(r"^void |\(.*$", "", name)[:80], "us": us} for name, us in found]
+    """The kernels for a record: names without return types and arguments, up to 160 characters."""
+    return [{"name": re.sub(r"^void |\(.*$", "", name)[:160], "us": us} for name, us in found]
 
 
 def of_call(case: Case) -> dict[str, Any]:

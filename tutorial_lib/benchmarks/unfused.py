@@ -34,8 +34,8 @@ IN_CUPY: dict[str, Callable[[Array, Array], tuple[Array, ...]]] = {
     "DGELU_BGRAD": lambda z, aux: ((d := z.T * _dgelu(aux.T)).T, d.sum(axis=0)),
 }
 
-# As one elementwise kernel: what it reads besides z, what it writes, and its code. Element i is in
-# row i / n: CuPy's own broadcasting of a bias takes half as long again.
+# As one elementwise kernel: what it reads besides z, what it writes, and its code. Element i of a
+# row-major z is in row i / n.
 _BIAS = "raw T x, uint32 n"
 _SUM = "float v = (float)z + (float)x[(unsigned)i / n]; "
 _GATE = f"tanhf({ROOT}f * (v + 0.044715f * v * v * v))"
