@@ -128,12 +128,24 @@ def test_the_page_computes_as_python_does(page):
     assert kinds == {"measured", "near", "far"}
 
 
-def test_the_page_knows_the_kernels_of_the_record(page):
+def test_the_page_knows_the_kernels_of_the_record_and_the_bytes_that_one_would_save(page):
     calls = [x for x in results.load("kernels")["calls"] if x["epilog"] in (None, *pays.CHAINS)]
+    asked = [call | {"size": [call[name] for name in "mnk"]} for call in calls]
     names = [[kernel["name"] for kernel in call["kernels"]] for call in calls]
     counts = [sum("Memset" not in name for name in those) for those in names]
-    asked = [call | {"size": [call[name] for name in "mnk"]} for call in calls]
     assert page.evaluate(COUNTS, asked) == counts
+    found = {(x["arithmetic"], x["epilog"], *x["size"]): n for x, n in zip(asked, counts)}
+    for arithmetic in pays.BYTES:  # at the sizes with which the page opens
+        page.select_option("[data-part=arithmetic]", arithmetic)
+        epilogs = None, "RELU_AUX_BIAS"
+        plain, fused = (found[arithmetic, epilog, 8192, 256, 784] for epilog in epilogs)
+        shown = page.locator("[data-part=times] td:nth-child(2)").all_inner_texts()
+        assert [int(x) for x in shown] == [plain, fused, plain + 1, plain + 3]
+        more = f"launches {fused - plain} more than for" if fused > plain else "no more kernels"
+        assert more in text(page, "notes")
+        # the result, written and read once, and a mask in bytes rather than bits
+        saved = (2 * pays.BYTES[arithmetic] + 7 / 8) * 8192 * 256 / 1e6
+        assert f"moves {saved:.3g} MB less" in text(page, "notes")
 
 
 def test_a_gain_is_judged_by_its_range(page):
@@ -207,6 +219,10 @@ def test_my_own_card(page):
     check_answer(page, *query, MINE)
     page.fill("[data-part=peak]", "0")
     assert "TFLOP/s must be a number from 0.1 to 100,000." in text(page, "answer")
+    for arithmetic in ("tf32", "float32"):  # what was last right is kept
+        page.select_option("[data-part=arithmetic]", arithmetic)
+    check_answer(page, *query, MINE)
+    page.fill("[data-part=peak]", "")
     page.select_option("[data-part=gpu]", "H200")  # a field that is not there cannot be wrong
     check_answer(page, *query, "H200")
 
