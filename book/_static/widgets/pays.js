@@ -66,7 +66,7 @@ window.FusionBook = window.FusionBook || {};
     if (!plain || !fused) return `${save} How many kernels this call is was not counted.`;
     const more = fused.count - plain.count;
     const extra = more > 0
-      ? `This call is not: cuBLASLt launches ${more} more than for the plain matmul, and moves the result again.`
+      ? `This call is not one kernel: cuBLASLt launches ${more} more than for the plain matmul, and moves the result again.`
       : "This call launches no more kernels than the plain matmul.";
     return `${save} ${extra} (Counted at ${shape(fused.size)}; each operation after a matmul is taken as one kernel.)`;
   }
