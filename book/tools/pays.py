@@ -6,12 +6,13 @@ fused with an epilog, and followed by the epilog's work in other kernels:
 - Ideally, each kernel takes 1 µs to start. Then the matmul takes the longer of two times: its
   operations at the card's peak, or its bytes at the card's bandwidth. Each later kernel takes its
   bytes at that bandwidth.
-- At a measured size, measured / ideal is known. Elsewhere its logarithm is the mean over the
-  measured points of the same arithmetic and epilog. They are weighted by 1 / distance^power, with
-  the Euclidean distance in (log2 M, log2 N, log2 K), that is, in octaves.
+- At a measured size, measured / ideal is known. Elsewhere its logarithm is interpolated, for each
+  arithmetic and epilog, by c + sum of w_i d_i: d_i is the distance from the measured size i in
+  (log2 M, log2 N, log2 K), in octaves; c and w_i, which add up to 0, make the sum right wherever
+  it was measured.
 
 The estimate is the ideal time on the reader's card times that ratio. Its error is measured, too:
-each point is estimated from all others ("near"), and from those at least two octaves away ("far").
+each point is estimated from all others ("near"), and from those over two octaves away ("far").
 """
 
 import json
@@ -42,7 +43,7 @@ CHAINS = {
     "DRELU_BGRAD": [(0, 0, 0), (0, 0, 0.125), (2, 3, 1), (2, 3, 1)],
     "DGELU_BGRAD": [(0, 0, 0), (0, 1, 0), (2, 4, 0), (19, 43, 0)],
 }
-POWERS, FAR, SHARE = (2, 3, 4, 5, 6, 8), 2, 0.9
+FAR, SHARE = 2, 0.9
 Size = Sequence[int]
 
 
@@ -64,13 +65,13 @@ def octaves(sizes: np.ndarray, size: Size) -> np.ndarray:
     return np.linalg.norm(np.log2(sizes) - np.log2(size), axis=1)
 
 
-def blend(sizes: np.ndarray, logs: np.ndarray, size: Size, power: float) -> np.ndarray:
-    """The weighted mean, at a size, of logs (points, 4) at sizes (points, 3)."""
-    distance = octaves(sizes, size)
-    if distance.min() == 0:
-        return logs[distance.argmin()]
-    weights = distance**-power
-    return weights @ logs / weights.sum()
+def interpolate(sizes: np.ndarray, logs: np.ndarray, size: Size) -> np.ndarray:
+    """The logs (points, 4) at sizes (points, 3), interpolated at one size."""
+    system = np.ones((len(sizes) + 1, len(sizes) + 1))
+    system[:-1, :-1] = [octaves(sizes, each) for each in sizes]
+    system[-1, -1] = 0  # this row: the weights add up to 0
+    weights = np.linalg.solve(system, np.vstack([logs, np.zeros((1, 4))]))
+    return np.append(octaves(sizes, size), 1) @ weights
 
 
 def known(data: dict[str, Any], arithmetic: str, epilog: str) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +86,11 @@ def estimate(
     data: dict[str, Any], arithmetic: str, epilog: str, size: Size, card: dict[str, Any]
 ) -> np.ndarray:
     """The microseconds of each of TIMED on a card: bandwidth in TB/s, peaks in TFLOP/s."""
-    logs = blend(*known(data, arithmetic, epilog), size, data["power"])
+    logs = interpolate(*known(data, arithmetic, epilog), size)
     return ideal(arithmetic, epilog, size, card) * np.exp(logs)
 
 
-def errors(sizes: np.ndarray, logs: np.ndarray, power: float, reach: float = 0) -> np.ndarray:
+def errors(sizes: np.ndarray, logs: np.ndarray, reach: float = 0) -> np.ndarray:
     """How wrong each point (points, 3) is when estimated without those up to `reach` octaves away.
 
     In logarithms: of the gain over one kernel, of that over calls, and of the fused call's time.
@@ -98,7 +99,7 @@ def errors(sizes: np.ndarray, logs: np.ndarray, power: float, reach: float = 0) 
     for size, own in zip(sizes, logs):
         others = octaves(sizes, size) > reach
         if others.any():
-            _, fused, kernel, calls = blend(sizes[others], logs[others], size, power) - own
+            _, fused, kernel, calls = interpolate(sizes[others], logs[others], size) - own
             found.append([kernel - fused, calls - fused, fused])
     return np.abs(found)
 
@@ -147,29 +148,20 @@ def spread(rows: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 def judge(data: dict[str, Any], fusion: dict[str, Any]) -> dict[str, Any]:
-    """The power with the smallest errors of the gain over one kernel, and all its errors.
+    """The errors that nine in ten points stay below, by arithmetic and epilog.
 
-    The errors, which nine in ten points stay below, are by arithmetic and epilog: of an estimate
-    near the measured points and far from them, and, at a point, the spread of its samples.
+    Of an estimate near the measured points and far from them; and, at a point, the samples' spread.
     """
     rows: dict[tuple[str, str], list] = {}
     for row in fusion["points"]:
         rows.setdefault((row["arithmetic"], row["epilog"]), []).append(row)
-    points = {pair: known(data, *pair) for pair in rows}
-    highest = {}
-    for power in POWERS:
-        gains = np.concatenate([errors(*those, power)[:, 0] for those in points.values()])
-        median, highest[power] = np.quantile(gains, (0.5, SHARE))
-        print(f"power {power}: median {median:.3f}, 90th percentile {highest[power]:.3f}")
-    power = min(highest, key=highest.get)
     found = {arithmetic: {} for arithmetic in BYTES}
-    for (arithmetic, epilog), those in points.items():
-        kinds = {"measured": spread(rows[arithmetic, epilog])}
-        kinds |= {"near": errors(*those, power), "far": errors(*those, power, FAR)}
+    for (arithmetic, epilog), those in rows.items():
+        points = known(data, arithmetic, epilog)
+        kinds = {"measured": spread(those), "near": errors(*points), "far": errors(*points, FAR)}
         high = {kind: np.quantile(x, SHARE, axis=0).round(4).tolist() for kind, x in kinds.items()}
         found[arithmetic][epilog] = high
-        print(arithmetic, epilog, *(f"{kind} {x[0]:.3f}" for kind, x in high.items()))
-    return {"power": power, "errors": found}
+    return found
 
 
 def script(data: dict[str, Any]) -> str:
@@ -179,12 +171,15 @@ def script(data: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read the two records, choose the power, and write what the page needs."""
+    """Write what the page needs of the two records, and print the errors of its estimates."""
     fusion = results.load("fusion")
     data = collect(fusion, results.load("kernels"))
-    print("Errors of the gain over one kernel, in logarithms:")
-    data |= judge(data, fusion)
+    data["errors"] = judge(data, fusion)
     MEASURED.write_text(script(data), encoding="utf-8")
+    print("errors of the gain over one kernel, in logarithms; nine in ten points stay below:")
+    for arithmetic, of_epilogs in data["errors"].items():
+        for epilog, kinds in of_epilogs.items():
+            print(arithmetic, epilog, *(f"{kind} {x[0]:.3f}" for kind, x in kinds.items()))
     print(f"{MEASURED.name}: {MEASURED.stat().st_size:,} bytes")
 
 

@@ -27,22 +27,39 @@ window.FusionBook = window.FusionBook || {};
     return found.sort((one, other) => one.distance - other.distance);
   }
 
-  // The mean of log(measured / ideal), each point weighted by 1 / distance ** power.
-  function blend(data, query, points) {
+  // What solves a system of n equations, given as n rows: coefficients, then right-hand sides.
+  function solve(rows) {
+    const n = rows.length;
+    for (let i = 0; i < n; i += 1) {
+      const below = rows.slice(i).map((row) => Math.abs(row[i]));
+      const pivot = i + below.indexOf(Math.max(...below));
+      [rows[i], rows[pivot]] = [rows[pivot], rows[i]];
+      rows.forEach((row, r) => {
+        const factor = r === i ? 0 : row[i] / rows[i][i];
+        if (factor) rows[i].forEach((value, j) => { row[j] -= factor * value; });
+      });
+    }
+    return rows.map((row, i) => row.slice(n).map((value) => value / row[i]));
+  }
+
+  // log(measured / ideal), interpolated: a constant and weighted distances, right at each measured point.
+  function interpolate(data, query, points) {
     const logs = points.map(({ size, values }) => {
       const least = ideal(data, { ...query, size }, data.cards[data.card]);
       return values.map((value, chain) => Math.log(value / least[chain]));
     });
-    if (points[0].distance === 0) return logs[0];
-    const weights = points.map(({ distance }) => distance ** -data.power);
-    return logs[0].map((_, chain) => sum(weights.map((w, i) => w * logs[i][chain])) / sum(weights));
+    const equations = points.map(({ size }, i) => [...points.map((other) => octaves(size, other.size)), 1, ...logs[i]]);
+    const balance = [...points.map(() => 1), 0, ...logs[0].map(() => 0)]; // the weights add up to 0
+    const weights = solve([...equations, balance]);
+    const distances = [...points.map(({ distance }) => distance), 1];
+    return logs[0].map((_, chain) => sum(distances.map((distance, i) => distance * weights[i][chain])));
   }
 
   // Microseconds on the query's card; the measured points, nearest first; errors, in logarithms.
   function estimate(data, query) {
     const points = nearest(data, data.points[query.arithmetic][query.epilog], query.size);
     if (!points.length) return null;
-    const logs = blend(data, query, points);
+    const logs = interpolate(data, query, points);
     const times = ideal(data, query, query.card).map((least, chain) => least * Math.exp(logs[chain]));
     const measured = points[0].distance === 0 && query.card === data.cards[data.card];
     const kind = measured ? "measured" : points[0].distance > data.far ? "far" : "near";
