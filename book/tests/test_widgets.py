@@ -59,7 +59,7 @@ def test_the_stored_weights_read_digits_as_well_as_the_page_says():
     assert widgets.WEIGHTS.stat().st_size < 60_000
 
 
-@pytest.mark.parametrize("name", ["draw_a_digit", "step_an_epilog"])
+@pytest.mark.parametrize("name", ["draw_a_digit", "step_an_epilog", "does_fusion_pay"])
 def test_without_javascript_the_page_says_so_and_hides_the_widget(name):
     source = (PAGES / f"{name}.md").read_text()
     assert "<noscript><p>This page needs JavaScript" in source

@@ -1,4 +1,4 @@
-// A few lines that both widgets need to make elements.
+// A few lines that the widgets need to make elements.
 window.FusionBook = window.FusionBook || {};
 
 (function (book) {
