@@ -131,9 +131,12 @@ def install(patch):
     patch.setattr(wrapper._TENSOR_TYPES["numpy"], "device_id", 0)
     wrapper.maybe_register_package("torch")
     torch_tensor = wrapper._TENSOR_TYPES["torch"]
-    patch.setattr(torch_tensor, "to", lambda x, device, stream_holder: torch_tensor(x.tensor.clone()))
+    patch.setattr(
+        torch_tensor, "to", lambda x, device, stream_holder: torch_tensor(x.tensor.clone())
+    )
     patch.setattr(matmulmod, "Workspace", _no_workspace)
     patch.setattr(matmulmod, "get_handle", lambda device: 1)
+    patch.setattr(matmulmod._algorithmmod.Algorithm, "algorithm_id", 0)
     stream = SimpleNamespace(obj=None, ptr=0, ctx=contextlib.nullcontext())
     patch.setattr(matmulmod.utils, "get_or_create_stream", lambda *args: stream)
     patch.setattr(matmulmod.utils, "get_memory_limit_from_device_id", lambda *args: 1 << 30)

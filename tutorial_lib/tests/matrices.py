@@ -26,6 +26,20 @@ def matrix(draw, rng, shape, dtype, order=None):
     return x if order == "C" else x.T
 
 
+def stacked(draw, rng, shape, dtype, batch, convert=lambda x: x):
+    """A matrix, or as many as `batch` says: in any order, with gaps, row by row, repeated."""
+    order, gaps = draw(ORDERS), draw(st.booleans())
+    rows, columns = shape if order == "C" else shape[::-1]
+    if batch is None:
+        return convert(matrix(draw, rng, shape, dtype))
+    if gaps:  # the first row of each matrix, then the second
+        x = convert(rng.uniform(-1, 1, (rows, batch, columns)).astype(dtype)).swapaxes(0, 1)
+    else:
+        x = convert(rng.uniform(-1, 1, (2 * batch, rows, columns)).astype(dtype))
+        x = x[:: draw(st.sampled_from([1, 2]))][:batch]
+    return x if order == "C" else x.swapaxes(1, 2)
+
+
 def bits_one_by_one(positive):
     """The packed mask by the rule: row i is bit i % 8 of byte i // 8, padded to 128 rows."""
     m, n = positive.shape

@@ -17,11 +17,12 @@ from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.tests.gpu.conformance import host, meaning, named, planned
 
 RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
-M, N, K = 4, 5, 3
+M, N, K, BATCH = 4, 5, 3, 3
 TOLERANCE = 1e-4  # of the largest value: GELU's tanh; all other results are whole or half numbers
 QUESTIONS = {}  # functions of a Lab, which raise or return an Answer; ACCEPTED, what ought to raise
 STRICTER = set()  # plans after one with another epilog: the reference refuses all, nvmath some
 OPEN = {"alpha is 0 and a holds NaN"}  # asked and recorded, but nobody has promised an answer
+OPEN |= {"NumPy: a changes in place, and counts as it was stated"}  # NumPy's plays one of a GPU
 
 
 class Answer(NamedTuple):
@@ -54,10 +55,37 @@ class Lab(contextlib.ExitStack):
         return self.xp.lib.stride_tricks.as_strided(room, shape, strides)
 
     def dense(self, *shape, seed=0):
-        return self.view(shape, (*shape[1:], 1), seed=seed)
+        shape = shape[0] if isinstance(shape[0], tuple) else shape
+        return self.view(
+            shape, [int(np.prod(shape[i + 1 :])) for i in range(len(shape))], seed=seed
+        )
 
     def input(self, name, strides, seed=7):
-        return self.view(SHAPES[name], strides, "uint8" if name == "relu_aux" else "float32", seed)
+        shape = (BATCH, *SHAPES[name]) if len(strides) == 3 else SHAPES[name]
+        return self.view(shape, strides, "uint8" if name == "relu_aux" else "float32", seed)
+
+    def torch(self, x):
+        import torch
+
+        return torch.from_numpy(host(x))
+
+    def of_torch(self, epilog=None, c=None, options=None, **inputs):
+        """RIGHT if the result and the extra outputs are tensors, too."""
+        tensors = [self.torch(self.a), self.torch(self.b), c][: 2 if c is None else 3]
+        arguments = {} if c is None else {"beta": 2.0, "options": options}
+        mm = self.planned(*tensors, epilog=epilog, inputs=inputs, **arguments)
+        found = judged(mm, *tensors, epilog=epilog, inputs=inputs, **arguments)
+        kinds = {type(x).__module__ for x in named(mm.execute()).values()}
+        return found if kinds == {"torch"} else Answer(f"an answer of {kinds}")
+
+    def changed(self, make, seen=False):
+        a, b = make(self.a), make(self.b)
+        mm, old = self.planned(a, b), host(a)
+        a *= 2
+        return judged(mm, a if seen else old, b)
+
+    def batch_with(self, epilog, **inputs):
+        return self.computed(self.dense(BATCH, M, K), self.b, epilog=epilog, inputs=inputs)
 
     def stated(self, *tensors, **arguments):
         return self.enter_context(self.library.Matmul(*(tensors or (self.a, self.b)), **arguments))
@@ -121,10 +149,14 @@ def result(mm, algorithm=None):
     return meaning(named(mm.execute(algorithm=algorithm)), M)
 
 
+def by_columns(x):
+    return x if x.ndim == 1 else np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
 def judged(mm, *tensors, algorithm=None, epilog=None, inputs=None, **arguments):
     """The answer of a planned Matmul, by what is right of float32 copies of the operands."""
     tensors = [host(x, "C").astype(np.float32) for x in tensors]  # before c is overwritten
-    inputs = {name: host(x, "F") for name, x in (inputs or {}).items()} or None
+    inputs = {name: by_columns(host(x)) for name, x in (inputs or {}).items()} or None
     values = result(mm, algorithm=algorithm)
     d = reference.matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)
     truth = meaning(named(d), M)
@@ -167,7 +199,8 @@ def ask_all(library, xp):
     answers, disagreements = {}, {}
     for name in QUESTIONS:
         ours, theirs = answer(name, reference, np), answer(name, library, xp)
-        answers[name] = f"{theirs.verdict}: {theirs.message}".removesuffix(": ")[:160]
+        text = f"{theirs.verdict}: {theirs.message}".removesuffix(": ")
+        answers[name] = text if name in MISUSES else text[:160]
         alike = ours.verdict == "cuBLASLtError" if name in STRICTER else agree(ours, theirs)
         if name not in OPEN and not alike:
             disagreements[name] = f"reference: {ours.verdict}, library: {theirs.verdict}"
@@ -311,3 +344,120 @@ for _name, _plan in {
 }.items():
     _ask = functools.partial(after, **_plan)
     QUESTIONS[f"execute after a plan with {_name}"] = lambda q, a=_ask: a(q.biased()).execute()
+
+# What chapter 5 shows as refused, with nvmath's words: their whole first line.
+MISUSES = {
+    "inner extents differ": lambda q: q.stated(q.a, q.abc[2]),
+    "operand c without beta": lambda q: q.stated(*q.abc),
+    "in place without c": lambda q: q.stated(options={"inplace": True}),
+    "execute before plan": lambda q: q.stated().execute(),
+    "BIAS without a bias": lambda q: q.planned(epilog=E.BIAS),
+    "epilog DEFAULT": lambda q: q.planned(epilog=E.DEFAULT),
+    "reset to another shape": lambda q: q.planned().reset_operands(b=q.dense(K, 2)),
+    "reset to another memory order": lambda q: q.planned().reset_operands(b=q.view((K, N), (1, K))),
+    "reset nothing": lambda q: q.planned().reset_operands(),
+    "execute after free": lambda q: after(q.planned(), "free").execute(),
+}
+QUESTIONS |= MISUSES
+
+
+# A batch of a, of b or of both, with what else is a batch or serves all of it.
+_A, _B, _MASKS = (BATCH, M, K), (BATCH, K, N), (16 * N, 1, 16)
+for _of, _ab in {"a": (_A, (K, N)), "b": ((M, K), _B), "a and b": (_A, _B)}.items():
+    for _what, (_epilog, _inputs) in {
+        "no epilog": (None, lambda q: {}),
+        "RELU_BIAS, bias (M,)": (E.RELU_BIAS, lambda q: {"bias": q.dense(M)}),
+        "RELU_BIAS, bias (M, 1)": (E.RELU_BIAS, lambda q: {"bias": q.dense(M, 1)}),
+        "RELU_BIAS, bias (B, M, 1)": (E.RELU_BIAS, lambda q: {"bias": q.dense(BATCH, M, 1)}),
+        "RELU_AUX_BIAS, bias (M,)": (E.RELU_AUX_BIAS, lambda q: {"bias": q.dense(M)}),
+        "RELU_AUX_BIAS, bias (B, M, 1)": (
+            E.RELU_AUX_BIAS,
+            lambda q: {"bias": q.dense(BATCH, M, 1)},
+        ),
+        "DRELU_BGRAD, one mask": (E.DRELU_BGRAD, lambda q: {"relu_aux": q.inputs["relu_aux"]}),
+        "DRELU_BGRAD": (E.DRELU_BGRAD, lambda q: {"relu_aux": q.input("relu_aux", _MASKS)}),
+        "BGRADB": (E.BGRADB, lambda q: {}),
+    }.items():
+        QUESTIONS[f"a batch of {_of}: {_what}"] = lambda q, ab=_ab, e=_epilog, inputs=_inputs: (
+            q.computed(*map(q.dense, ab), epilog=e, inputs=inputs(q))
+        )
+for _name, _shape in {"matrix": (M, N), "column": (M, 1)}.items():
+    for _of, _batch in {"": (), "batch of ": (BATCH,)}.items():
+        QUESTIONS[f"a batch, c is a {_of}{_name}"] = lambda q, c=(*_batch, *_shape): q.computed(
+            q.dense(_A), q.b, q.dense(c), beta=2.0
+        )
+for _name, _strides in {
+    "with gaps between matrices": (2 * M * K, K, 1),
+    "column-major": (M * K, 1, M),
+    "row by row": (K, BATCH * K, 1),
+    "of one matrix repeated": (0, K, 1),
+    "of matrices that overlap": (K, K, 1),
+    "with reversed matrices": (-M * K, K, 1),
+}.items():
+    QUESTIONS[f"a batch, {_name}"] = lambda q, s=_strides: q.computed(q.view(_A, s, seed=7), q.b)
+    QUESTIONS[f"a batch, c in place, {_name}"] = lambda q, s=_strides: q.computed(
+        q.dense(_A), q.dense((K, K)), q.view(_A, s), beta=2.0, options={"inplace": True}
+    )
+for _name, _ask in {
+    "a batch of one": lambda q: q.computed(q.dense((1, M, K)), q.b),
+    "inner extents differ": lambda q: q.stated(q.dense(_A), q.dense(_A)),
+    "a and b of different extents": lambda q: q.stated(q.dense(_A), q.dense((2, K, N))),
+    "c of another extent": lambda q: q.stated(q.dense(_A), q.b, q.dense((2, M, N)), beta=1),
+    "only c is one": lambda q: q.stated(q.a, q.b, q.dense((BATCH, M, N)), beta=1),
+    "c in place is none": lambda q: q.stated(
+        q.dense(_A), q.b, q.abc[2], beta=1, options={"inplace": True}
+    ),
+    "bias of another extent": lambda q: q.batch_with(E.BIAS, bias=q.dense((2, M, 1))),
+    "bias (B, M)": lambda q: q.batch_with(E.BIAS, bias=q.dense((BATCH, M))),
+    "only the bias is one": lambda q: q.planned(
+        epilog=E.BIAS, inputs={"bias": q.dense((BATCH, M, 1))}
+    ),
+    "bias with reversed matrices": lambda q: q.batch_with(
+        E.BIAS, bias=q.view((BATCH, M, 1), (-M, 1, 1))
+    ),
+    "masks of another extent": lambda q: q.batch_with(
+        E.DRELU, relu_aux=q.input("relu_aux", _MASKS)[:2]
+    ),
+    "masks that overlap": lambda q: q.batch_with(
+        E.DRELU, relu_aux=q.input("relu_aux", (16, 1, 16))
+    ),
+}.items():
+    QUESTIONS[f"a batch: {_name}"] = _ask
+
+# Tensors of torch on the CPU, which are copied to the GPU; two packages in one matmul.
+QUESTIONS |= {
+    "torch: RELU_AUX_BIAS": lambda q: q.of_torch(E.RELU_AUX_BIAS, bias=q.torch(q.bias)),
+    "torch: DRELU_BGRAD": lambda q: q.of_torch(
+        E.DRELU_BGRAD, relu_aux=q.torch(q.inputs["relu_aux"])
+    ),
+    "torch: in place": lambda q: q.of_torch(c=q.torch(q.abc[2]), options={"inplace": True}),
+    "torch: a of one row repeated": lambda q: q.computed(
+        q.torch(q.a)[:1].expand(M, K), q.torch(q.b)
+    ),
+    "torch: a bias of every other number": lambda q: q.of_torch(
+        E.BIAS, bias=q.torch(q.dense(2 * M))[::2]
+    ),
+    "torch: a is reset to another memory order": lambda q: judged(
+        after(
+            q.planned(q.torch(q.a), q.torch(q.b)),
+            "reset_operands",
+            a=q.torch(q.view((M, K), (1, M))),
+        ),
+        q.view((M, K), (1, M)),
+        q.b,
+    ),
+    "a changes in place, and the change counts": lambda q: q.changed(q.xp.array, seen=True),
+    "torch: a changes in place, and counts as it was stated": lambda q: q.changed(q.torch),
+    "NumPy: a changes in place, and counts as it was stated": lambda q: q.changed(host),
+    "only b is of torch": lambda q: q.stated(q.a, q.torch(q.b)),
+    "only a is of torch": lambda q: q.stated(q.torch(q.a), q.b),
+    "only b is of torch, and of float64": lambda q: q.stated(q.a, q.torch(q.b).double()),
+    "only c is of torch": lambda q: q.stated(q.a, q.b, q.torch(q.abc[2]), beta=1),
+    "only the bias is of torch": lambda q: q.planned(
+        epilog=E.BIAS, inputs={"bias": q.torch(q.bias)}
+    ),
+    "a is reset to a tensor of torch": lambda q: q.planned().reset_operands(a=q.torch(q.a)),
+    "torch: a is reset to an array": lambda q: q.planned(q.torch(q.a), q.torch(q.b)).reset_operands(
+        a=q.a
+    ),
+}
