@@ -26,18 +26,17 @@ def matrix(draw, rng, shape, dtype, order=None):
     return x if order == "C" else x.T
 
 
-def stacked(draw, rng, shape, dtype, batch, convert=lambda x: x):
-    """A matrix, or as many as `batch` says: in any order, with gaps, row by row, repeated."""
-    order, gaps = draw(ORDERS), draw(st.booleans())
-    rows, columns = shape if order == "C" else shape[::-1]
+def stacked(draw, rng, shape, dtype, batch, convert):
+    """A matrix, or a batch of them: in any order, with gaps between them, or row by row."""
     if batch is None:
         return convert(matrix(draw, rng, shape, dtype))
-    if gaps:  # the first row of each matrix, then the second
-        x = convert(rng.uniform(-1, 1, (rows, batch, columns)).astype(dtype)).swapaxes(0, 1)
-    else:
-        x = convert(rng.uniform(-1, 1, (2 * batch, rows, columns)).astype(dtype))
-        x = x[:: draw(st.sampled_from([1, 2]))][:batch]
-    return x if order == "C" else x.swapaxes(1, 2)
+    (rows, columns), transposed, gap = shape, draw(st.booleans()), draw(st.sampled_from([1, 2]))
+    rows, columns = (columns, rows) if transposed else (rows, columns)
+    by_row = draw(st.booleans())
+    extents = (rows, gap * batch, columns) if by_row else (gap * batch, rows, columns)
+    x = convert(rng.uniform(-1, 1, extents).astype(dtype))
+    x = (x.swapaxes(0, 1) if by_row else x)[::gap]
+    return x.swapaxes(1, 2) if transposed else x
 
 
 def bits_one_by_one(positive):

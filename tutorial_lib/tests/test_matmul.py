@@ -3,18 +3,14 @@
 What nvmath does with the same calls is asked in gpu/questions.py and test_agrees_with_nvmath.py.
 """
 
-import logging
-
 import numpy as np
 import pytest
 
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
-from tutorial_lib.reference.layouts import stack
 from tutorial_lib.reference.matmul import Matmul, matmul
 from tutorial_lib.reference.options import MatmulComputeType, MatmulPlanPreferences
 from tutorial_lib.reference.refusals import InvalidMatmulState, cuBLASLtError
-from tutorial_lib.tests.gpu.conformance import inputs_of, named
 
 
 def ones(*shape, dtype=np.float32, order="C"):
@@ -199,45 +195,6 @@ def test_tensors_are_copied_when_they_are_stated_and_results_are_tensors():
         assert mm.execute() is other
         assert (c == 4).all()
         assert (other == 3).all()
-
-
-@pytest.mark.parametrize("batched", ["a", "b", "ab"])
-@pytest.mark.parametrize("epilog", [None, *epilogs.STAGES])
-def test_a_batch_is_computed_as_its_matrices_one_by_one(epilog, batched, rng):
-    def part(x, i):
-        return x[i] if x.ndim == 3 else x
-
-    operands = rng.standard_normal((3, 2, 4)).swapaxes(1, 2), rng.standard_normal((3, 2, 5))
-    a, b = (x if name in batched else x[0] for name, x in zip("ab", operands))
-    several = [inputs_of(epilog, 4, 5, float, rng) for _ in range(3)]
-    inputs = {name: stack([one[name] for one in several], "F") for name in several[0]}
-    outputs = named(matmul(a, b, epilog=epilog, epilog_inputs=inputs or None))
-    for i, one in enumerate(several):
-        expected = named(matmul(part(a, i), part(b, i), epilog=epilog, epilog_inputs=one or None))
-        assert set(outputs) == set(expected)
-        for name, x in expected.items():
-            np.testing.assert_array_equal(outputs[name][i].reshape(x.shape), x)
-            assert outputs[name][i].strides[: x.ndim] == x.strides
-    if epilog is None:
-        np.testing.assert_allclose(outputs["result"], a @ b)
-
-
-def test_the_phases_are_logged_at_each_call_by_the_logger_of_the_options(caplog):
-    logger = logging.getLogger("of its own")
-    with caplog.at_level(logging.INFO):
-        for _ in range(2):
-            matmul(A, B)
-        with Matmul(A, B, options={"logger": logger}) as mm:
-            mm.plan()
-            mm.autotune()
-            for _ in range(2):
-                mm.execute()
-            mm.reset_operands(a=A)
-    phases = [(r.name, r.message.strip("= ")[:4]) for r in caplog.records if "PHASE" in r.message]
-    once = [("root", phase) for phase in ("SPEC", "PLAN", "EXEC")]
-    own = [("of its own", phase) for phase in ("SPEC", "PLAN", "AUTO", "EXEC", "EXEC")]
-    assert phases == 2 * once + own
-    assert caplog.records[-1].message == "Operand 'A' has been reset to the new value."
 
 
 def test_the_one_column_of_an_input_may_lie_in_a_larger_matrix():
