@@ -104,9 +104,8 @@ def check_inputs(
         raise AttributeError(f"epilog={epilog!r} has no name: pass a member of MatmulEpilog")
     if c is not None and memory_order(c) == "C" and epilog.name in ("BGRADA", "BGRADB"):
         raise ValueError(f"{epilog.name} needs a column-major operand c")
-    (*_, m, k), n = a.shape, b.shape[-1]
     names = epilogs.input_names(epilog)
-    if k == 1 and names & {"relu_aux", "gelu_aux"}:
+    if a.shape[-1] == 1 and names & {"relu_aux", "gelu_aux"}:
         raise ValueError(f"K=1 is not supported for {epilog.name}")
     given = dict(inputs or {}) if names else {}
     if names != set(given):
@@ -116,14 +115,12 @@ def check_inputs(
         what = f"epilog input {name!r}"
         _check_array(tensors.as_array(x), what)
         _check_package(x, what, package)
-        _check_epilog_input(name, tensors.as_array(x), m, n, batch_of(a, b), a.dtype)
+        _check_epilog_input(name, tensors.as_array(x), what, a, b)
     return {name: tensors.received(x) for name, x in given.items()}
 
 
-def _check_epilog_input(
-    name: str, x: Array, m: int, n: int, batch: tuple[int, ...], dtype: np.dtype
-) -> None:
-    what = f"epilog input {name!r}"
+def _check_epilog_input(name: str, x: Array, what: str, a: Layout, b: Layout) -> None:
+    m, n, dtype, batch = a.shape[-2], b.shape[-1], a.dtype, batch_of(a, b)
     shapes, expected, error = {
         "bias": ([(m,), (m, 1)], dtype, cuBLASLtError),
         "relu_aux": ([epilogs.mask_shape(m, n)], np.dtype(np.uint8), ValueError),

@@ -55,26 +55,37 @@ class Lab(contextlib.ExitStack):
         return self.xp.lib.stride_tricks.as_strided(room, shape, strides)
 
     def dense(self, *shape, seed=0):
-        shape = shape[0] if isinstance(shape[0], tuple) else shape
-        return self.view(
-            shape, [int(np.prod(shape[i + 1 :])) for i in range(len(shape))], seed=seed
-        )
+        return self.view(shape, by_rows(shape), seed=seed)
 
     def input(self, name, strides, seed=7):
-        shape = (BATCH, *SHAPES[name]) if len(strides) == 3 else SHAPES[name]
-        return self.view(shape, strides, "uint8" if name == "relu_aux" else "float32", seed)
+        return self.view(SHAPES[name], strides, "uint8" if name == "relu_aux" else "float32", seed)
 
-    def torch(self, x):
+    def made(self, x, dtype="float32", seed=3):
+        """An array of a shape, or of a shape and strides."""
+        shape, strides = x if isinstance(x[0], tuple) else (x, by_rows(x))
+        return self.view(shape, strides, dtype, seed)
+
+    def batch(self, epilog=None, a=(BATCH, M, K), b=(K, N), c=None, inplace=False, **inputs):
+        tensors = [self.made(x, seed=i) for i, x in enumerate((a, b, c)) if x]
+        kinds = {"bias": "float32", "relu_aux": "uint8"}
+        inputs = {name: self.made(x, kinds[name]) for name, x in inputs.items()}
+        arguments = {"beta": 2.0, "options": {"inplace": inplace}} if c else {}
+        return self.computed(*tensors, epilog=epilog, inputs=inputs, **arguments)
+
+    def tensor(self, x):
         import torch
 
         return torch.from_numpy(host(x))
 
-    def of_torch(self, epilog=None, c=None, options=None, **inputs):
-        """RIGHT if the result and the extra outputs are tensors, too."""
-        tensors = [self.torch(self.a), self.torch(self.b), c][: 2 if c is None else 3]
-        arguments = {} if c is None else {"beta": 2.0, "options": options}
-        mm = self.planned(*tensors, epilog=epilog, inputs=inputs, **arguments)
-        found = judged(mm, *tensors, epilog=epilog, inputs=inputs, **arguments)
+    def of_tensors(self, *c, **arguments):
+        return self.planned(self.tensor(self.a), self.tensor(self.b), *c, **arguments)
+
+    def of_torch(self, epilog, *c, **inputs):
+        """RIGHT if the result, or the c that it overwrites, and the extra outputs are tensors."""
+        arguments = {"beta": 2.0, "options": {"inplace": True}} if c else {}
+        arguments |= {"epilog": epilog, "inputs": inputs}
+        mm = self.of_tensors(*c, **arguments)
+        found = judged(mm, self.a, self.b, *c, **arguments)
         kinds = {type(x).__module__ for x in named(mm.execute()).values()}
         return found if kinds == {"torch"} else Answer(f"an answer of {kinds}")
 
@@ -83,9 +94,6 @@ class Lab(contextlib.ExitStack):
         mm, old = self.planned(a, b), host(a)
         a *= 2
         return judged(mm, a if seen else old, b)
-
-    def batch_with(self, epilog, **inputs):
-        return self.computed(self.dense(BATCH, M, K), self.b, epilog=epilog, inputs=inputs)
 
     def stated(self, *tensors, **arguments):
         return self.enter_context(self.library.Matmul(*(tensors or (self.a, self.b)), **arguments))
@@ -147,6 +155,10 @@ class Lab(contextlib.ExitStack):
 def result(mm, algorithm=None):
     """What a planned Matmul computes, by name."""
     return meaning(named(mm.execute(algorithm=algorithm)), M)
+
+
+def by_rows(shape):
+    return tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
 
 
 def by_columns(x):
@@ -360,104 +372,73 @@ MISUSES = {
 }
 QUESTIONS |= MISUSES
 
-
-# A batch of a, of b or of both, with what else is a batch or serves all of it.
-_A, _B, _MASKS = (BATCH, M, K), (BATCH, K, N), (16 * N, 1, 16)
-for _of, _ab in {"a": (_A, (K, N)), "b": ((M, K), _B), "a and b": (_A, _B)}.items():
-    for _what, (_epilog, _inputs) in {
-        "no epilog": (None, lambda q: {}),
-        "RELU_BIAS, bias (M,)": (E.RELU_BIAS, lambda q: {"bias": q.dense(M)}),
-        "RELU_BIAS, bias (M, 1)": (E.RELU_BIAS, lambda q: {"bias": q.dense(M, 1)}),
-        "RELU_BIAS, bias (B, M, 1)": (E.RELU_BIAS, lambda q: {"bias": q.dense(BATCH, M, 1)}),
-        "RELU_AUX_BIAS, bias (M,)": (E.RELU_AUX_BIAS, lambda q: {"bias": q.dense(M)}),
-        "RELU_AUX_BIAS, bias (B, M, 1)": (
-            E.RELU_AUX_BIAS,
-            lambda q: {"bias": q.dense(BATCH, M, 1)},
-        ),
-        "DRELU_BGRAD, one mask": (E.DRELU_BGRAD, lambda q: {"relu_aux": q.inputs["relu_aux"]}),
-        "DRELU_BGRAD": (E.DRELU_BGRAD, lambda q: {"relu_aux": q.input("relu_aux", _MASKS)}),
-        "BGRADB": (E.BGRADB, lambda q: {}),
+# A batch of a, of b or of both, with what else is a batch or serves all of it: shapes, or views.
+_A, _B, _MASKS = (BATCH, M, K), (BATCH, K, N), ((BATCH, 16, N), (16 * N, 1, 16))
+_BATCHES = {}
+for _of, _ab in {"a": {}, "b": {"a": (M, K), "b": _B}, "a and b": {"b": _B}}.items():
+    for _what, _asked in {
+        "no epilog": {},
+        "RELU_BIAS, bias (M,)": {"epilog": E.RELU_BIAS, "bias": (M,)},
+        "RELU_BIAS, bias (M, 1)": {"epilog": E.RELU_BIAS, "bias": (M, 1)},
+        "RELU_BIAS, bias (B, M, 1)": {"epilog": E.RELU_BIAS, "bias": (BATCH, M, 1)},
+        "RELU_AUX_BIAS, bias (M,)": {"epilog": E.RELU_AUX_BIAS, "bias": (M,)},
+        "RELU_AUX_BIAS, bias (B, M, 1)": {"epilog": E.RELU_AUX_BIAS, "bias": (BATCH, M, 1)},
+        "DRELU_BGRAD, one mask": {"epilog": E.DRELU_BGRAD, "relu_aux": ((16, N), (1, 16))},
+        "DRELU_BGRAD": {"epilog": E.DRELU_BGRAD, "relu_aux": _MASKS},
+        "BGRADB": {"epilog": E.BGRADB},
     }.items():
-        QUESTIONS[f"a batch of {_of}: {_what}"] = lambda q, ab=_ab, e=_epilog, inputs=_inputs: (
-            q.computed(*map(q.dense, ab), epilog=e, inputs=inputs(q))
-        )
-for _name, _shape in {"matrix": (M, N), "column": (M, 1)}.items():
-    for _of, _batch in {"": (), "batch of ": (BATCH,)}.items():
-        QUESTIONS[f"a batch, c is a {_of}{_name}"] = lambda q, c=(*_batch, *_shape): q.computed(
-            q.dense(_A), q.b, q.dense(c), beta=2.0
-        )
-for _name, _strides in {
-    "with gaps between matrices": (2 * M * K, K, 1),
+        _BATCHES[f"of {_of}: {_what}"] = _ab | _asked
+for _kind, _strides in {
+    "with gaps": (2 * M * K, K, 1),
     "column-major": (M * K, 1, M),
     "row by row": (K, BATCH * K, 1),
     "of one matrix repeated": (0, K, 1),
     "of matrices that overlap": (K, K, 1),
     "with reversed matrices": (-M * K, K, 1),
 }.items():
-    QUESTIONS[f"a batch, {_name}"] = lambda q, s=_strides: q.computed(q.view(_A, s, seed=7), q.b)
-    QUESTIONS[f"a batch, c in place, {_name}"] = lambda q, s=_strides: q.computed(
-        q.dense(_A), q.dense((K, K)), q.view(_A, s), beta=2.0, options={"inplace": True}
-    )
-for _name, _ask in {
-    "a batch of one": lambda q: q.computed(q.dense((1, M, K)), q.b),
-    "inner extents differ": lambda q: q.stated(q.dense(_A), q.dense(_A)),
-    "a and b of different extents": lambda q: q.stated(q.dense(_A), q.dense((2, K, N))),
-    "c of another extent": lambda q: q.stated(q.dense(_A), q.b, q.dense((2, M, N)), beta=1),
-    "only c is one": lambda q: q.stated(q.a, q.b, q.dense((BATCH, M, N)), beta=1),
-    "c in place is none": lambda q: q.stated(
-        q.dense(_A), q.b, q.abc[2], beta=1, options={"inplace": True}
-    ),
-    "bias of another extent": lambda q: q.batch_with(E.BIAS, bias=q.dense((2, M, 1))),
-    "bias (B, M)": lambda q: q.batch_with(E.BIAS, bias=q.dense((BATCH, M))),
-    "only the bias is one": lambda q: q.planned(
-        epilog=E.BIAS, inputs={"bias": q.dense((BATCH, M, 1))}
-    ),
-    "bias with reversed matrices": lambda q: q.batch_with(
-        E.BIAS, bias=q.view((BATCH, M, 1), (-M, 1, 1))
-    ),
-    "masks of another extent": lambda q: q.batch_with(
-        E.DRELU, relu_aux=q.input("relu_aux", _MASKS)[:2]
-    ),
-    "masks that overlap": lambda q: q.batch_with(
-        E.DRELU, relu_aux=q.input("relu_aux", (16, 1, 16))
-    ),
-}.items():
-    QUESTIONS[f"a batch: {_name}"] = _ask
+    _BATCHES[f"of a, {_kind}"] = {"a": (_A, _strides)}
+    _BATCHES[f"of c, in place, {_kind}"] = {"b": (K, K), "c": (_A, _strides), "inplace": True}
+_BATCHES |= {
+    "of a, c is a matrix": {"c": (M, N)},
+    "of a, c is a column": {"c": (M, 1)},
+    "of a and c": {"c": (BATCH, M, N)},
+    "of a and c, which are columns": {"c": (BATCH, M, 1)},
+    "of one": {"a": (1, M, K)},
+    "of a, whose inner extent is another": {"b": (M, N)},
+    "of a and b, of different extents": {"b": (2, K, N)},
+    "of a and c, of different extents": {"c": (2, M, N)},
+    "of c alone": {"a": (M, K), "c": (BATCH, M, N)},
+    "of a, c is a matrix, in place": {"c": (M, N), "inplace": True},
+    "of a and bias, of different extents": {"epilog": E.BIAS, "bias": (2, M, 1)},
+    "of a, bias (B, M)": {"epilog": E.BIAS, "bias": (BATCH, M)},
+    "of bias alone": {"epilog": E.BIAS, "a": (M, K), "bias": (BATCH, M, 1)},
+    "of bias, reversed": {"epilog": E.BIAS, "bias": ((BATCH, M, 1), (-M, 1, 1))},
+    "of masks, of another extent": {"epilog": E.DRELU, "relu_aux": ((2, 16, N), _MASKS[1])},
+    "of masks that overlap": {"epilog": E.DRELU, "relu_aux": (_MASKS[0], (16, 1, 16))},
+}
+for _name, _asked in _BATCHES.items():
+    QUESTIONS[f"a batch {_name}"] = lambda q, asked=_asked: q.batch(**asked)
 
 # Tensors of torch on the CPU, which are copied to the GPU; two packages in one matmul.
 QUESTIONS |= {
-    "torch: RELU_AUX_BIAS": lambda q: q.of_torch(E.RELU_AUX_BIAS, bias=q.torch(q.bias)),
-    "torch: DRELU_BGRAD": lambda q: q.of_torch(
-        E.DRELU_BGRAD, relu_aux=q.torch(q.inputs["relu_aux"])
-    ),
-    "torch: in place": lambda q: q.of_torch(c=q.torch(q.abc[2]), options={"inplace": True}),
+    "torch: RELU_AUX_BIAS": lambda q: q.of_torch(E.RELU_AUX_BIAS, bias=q.tensor(q.bias)),
+    "torch: DRELU": lambda q: q.of_torch(E.DRELU, relu_aux=q.tensor(q.inputs["relu_aux"])),
+    "torch: in place": lambda q: q.of_torch(None, q.tensor(q.abc[2])),
     "torch: a of one row repeated": lambda q: q.computed(
-        q.torch(q.a)[:1].expand(M, K), q.torch(q.b)
+        q.tensor(q.a)[:1].expand(M, K), q.tensor(q.b)
     ),
-    "torch: a bias of every other number": lambda q: q.of_torch(
-        E.BIAS, bias=q.torch(q.dense(2 * M))[::2]
-    ),
-    "torch: a is reset to another memory order": lambda q: judged(
-        after(
-            q.planned(q.torch(q.a), q.torch(q.b)),
-            "reset_operands",
-            a=q.torch(q.view((M, K), (1, M))),
-        ),
-        q.view((M, K), (1, M)),
-        q.b,
+    "torch: bias out of a matrix": lambda q: q.of_torch(E.BIAS, bias=q.tensor(q.abc[2])[:, 0]),
+    "torch: a is reset, column-major": lambda q: judged(
+        after(q.of_tensors(), "reset_operands", a=q.tensor(q.new_a).T.contiguous().T), q.new_a, q.b
     ),
     "a changes in place, and the change counts": lambda q: q.changed(q.xp.array, seen=True),
-    "torch: a changes in place, and counts as it was stated": lambda q: q.changed(q.torch),
+    "torch: a changes in place, and counts as it was stated": lambda q: q.changed(q.tensor),
     "NumPy: a changes in place, and counts as it was stated": lambda q: q.changed(host),
-    "only b is of torch": lambda q: q.stated(q.a, q.torch(q.b)),
-    "only a is of torch": lambda q: q.stated(q.torch(q.a), q.b),
-    "only b is of torch, and of float64": lambda q: q.stated(q.a, q.torch(q.b).double()),
-    "only c is of torch": lambda q: q.stated(q.a, q.b, q.torch(q.abc[2]), beta=1),
-    "only the bias is of torch": lambda q: q.planned(
-        epilog=E.BIAS, inputs={"bias": q.torch(q.bias)}
-    ),
-    "a is reset to a tensor of torch": lambda q: q.planned().reset_operands(a=q.torch(q.a)),
-    "torch: a is reset to an array": lambda q: q.planned(q.torch(q.a), q.torch(q.b)).reset_operands(
-        a=q.a
-    ),
+    "b is of torch": lambda q: q.stated(q.a, q.tensor(q.b)),
+    "a is of torch": lambda q: q.stated(q.tensor(q.a), q.b),
+    "b is of torch, and float64": lambda q: q.stated(q.a, q.tensor(q.b).double()),
+    "c is of torch": lambda q: q.stated(q.a, q.b, q.tensor(q.abc[2]), beta=1),
+    "bias is of torch": lambda q: q.planned(epilog=E.BIAS, inputs={"bias": q.tensor(q.bias)}),
+    "a is reset to a tensor": lambda q: q.planned().reset_operands(a=q.tensor(q.a)),
+    "torch: a is reset to an array": lambda q: q.of_tensors().reset_operands(a=q.a),
 }
