@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib.reference import epilogs
+from tutorial_lib.reference.arrays import record
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.reference.matmul import Matmul, matmul
 from tutorial_lib.reference.options import MatmulComputeType, MatmulPlanPreferences
@@ -195,6 +196,17 @@ def test_tensors_are_copied_when_they_are_stated_and_results_are_tensors():
         assert mm.execute() is other
         assert (c == 4).all()
         assert (other == 3).all()
+
+
+def test_a_captured_batch_keeps_its_memory_order():
+    a, found = np.ones((3, 4, 2)), []
+    with Matmul(a, np.ones((2, 5))) as mm:
+        mm.plan(epilog=E.BIAS, epilog_inputs={"bias": np.ones(4)})
+        recording = record(lambda: found.append(mm.execute()))
+        a *= 2
+        recording.launch()
+    assert (found[0] == 5).all()
+    assert found[0].strides == (160, 8, 32)
 
 
 def test_the_one_column_of_an_input_may_lie_in_a_larger_matrix():
