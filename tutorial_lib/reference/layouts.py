@@ -1,8 +1,11 @@
-"""What cuBLASLt knows of an array: a pointer, a shape, a memory order and one stride.
+"""What cuBLASLt knows of an array: a pointer, a shape, a memory order and one stride, or two.
 
+The second one, of a batch, leads from one matrix to the next.
 A view whose strides do not follow from these is read as other memory, without an error.
 """
 
+import itertools
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -11,10 +14,10 @@ import numpy as np
 
 def memory_order(x: "np.ndarray | Layout") -> str:
     """F if column-major, C if row-major, ValueError if neither; vectors count as in cuBLASLt."""
-    rows, columns = (stride / x.dtype.itemsize for stride in x.strides)
-    if rows == 1 or (columns != 1 and x.shape[0] == 1):
+    rows, columns = (stride / x.dtype.itemsize for stride in x.strides[-2:])
+    if rows == 1 or (columns != 1 and x.shape[-2] == 1):
         return "F"
-    if columns == 1 or x.shape[1] == 1:
+    if columns == 1 or x.shape[-1] == 1:
         return "C"
     raise ValueError(
         f"a matrix of strides {x.strides} bytes is neither row- nor column-major: copy it first"
@@ -36,16 +39,23 @@ class Layout(NamedTuple):
     def check_read_as_meant(self, name: str, *, columns: int | None = None) -> None:
         """Raise ValueError if cuBLASLt would read other memory; `columns`: c stands for so many."""
         size, shape, strides = self.dtype.itemsize, self.shape, self.strides
-        dense, other = (0, 1) if memory_order(self) == "F" else (1, 0)
+        dense, other = (-2, -1) if memory_order(self) == "F" else (-1, -2)
         line = max(shape[dense], strides[other] // size)  # the leading dimension
         if columns is not None:
-            shape, strides, line = (shape[0], columns), (strides[0], 0), 0
-        read = (size, line * size) if dense == 0 else (line * size, size)
+            shape, strides, line = (*shape[:-1], columns), (*strides[:-1], 0), 0
+        batch = [max(stride // size, 0) * size for stride in strides[:-2]]
+        read = (*batch, *((size, line * size) if dense == -2 else (line * size, size)))
         if any(n > 1 and ours != theirs for n, ours, theirs in zip(shape, strides, read)):
             raise ValueError(
                 f"{name} has strides {strides} bytes, but nvmath would read it with {read}, which "
                 "is other memory: copy it first"
             )
+
+    def is_unique(self) -> bool:
+        """Whether each element has memory of its own, by nvmath's rule."""
+        axes = sorted(zip(self.strides, self.shape))
+        spans = itertools.accumulate(((n - 1) * stride for stride, n in axes), initial=0)
+        return all(n == 1 or stride > span for (stride, n), span in zip(axes, spans))
 
     def read(self, x: np.ndarray) -> np.ndarray:
         """The memory from x on, read with this layout; ValueError if it leaves that of x."""
@@ -67,3 +77,20 @@ class Layout(NamedTuple):
         interface |= {"strides": self.strides, "data": (start, not x.flags.writeable)}
         # NumPy keeps the object, and with it the owner of the memory, alive.
         return np.asarray(SimpleNamespace(base=x, __array_interface__=interface))
+
+
+def batch_of(a: np.ndarray | Layout, b: np.ndarray | Layout) -> tuple[int, ...]:
+    """The extent of the batch in a tuple, which is empty for two matrices."""
+    return a.shape[:-2] or b.shape[:-2]
+
+
+def matrix(x: np.ndarray | None, i: int) -> np.ndarray | None:
+    """Matrix i of a batch; what is no batch serves them all."""
+    return x if x is None or x.ndim < 3 else x[i]
+
+
+def stack(matrices: Sequence[np.ndarray], order: str) -> np.ndarray:
+    """A batch of matrices, each in `order`, one after the other; vectors (M,) become (M, 1)."""
+    if order == "C":
+        return np.stack(matrices)
+    return np.stack([x.reshape(len(x), -1).T for x in matrices]).swapaxes(1, 2)

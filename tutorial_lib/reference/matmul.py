@@ -1,15 +1,16 @@
 """The Matmul of nvmath on NumPy, with cuBLASLt's habits where a caller sees them.
 
-Operands are held, not copied: change a weight in place and the next `execute` reads the change.
-Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for 2-D
-operands in float32 and float64.
+Arrays are held, not copied: change a weight in place and the next `execute` reads the change. A
+tensor of torch is copied, as nvmath copies what lies on the CPU.
+Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for
+matrices, or one batch of them, in float32 and float64.
 """
 
 from typing import Any
 
-from tutorial_lib.reference import epilogs, refusals, streams
+from tutorial_lib.reference import epilogs, refusals, streams, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
-from tutorial_lib.reference.layouts import Layout, memory_order
+from tutorial_lib.reference.layouts import Layout, batch_of, matrix, memory_order, stack
 from tutorial_lib.reference.options import Algorithm, MatmulOptions, MatmulPlanPreferences, coerce
 from tutorial_lib.reference.stated import StatedMatmul
 
@@ -17,9 +18,10 @@ from tutorial_lib.reference.stated import StatedMatmul
 class Matmul(StatedMatmul):
     """``epilog(alpha * a @ b + beta * c)``: stated once, planned once, executed many times.
 
-    a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major.
-    The result (M, N) has the memory order of c; without a c, it is column-major if the epilog
-    needs that, else in the order of a. Raises ValueError for operands that do not fit together or
+    a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major,
+    NumPy's or torch's on the CPU. Of a batch, a or b is (B, ..., ...); so may be c and inputs.
+    The result, (M, N) or (B, M, N), has the memory order of c; without a c, it is column-major if
+    the epilog needs that, else in the order of a. Raises ValueError for operands that do not fit or
     that nvmath would read as other memory, InvalidMatmulState after `free`. Ignores `stream`.
     """
 
@@ -41,15 +43,20 @@ class Matmul(StatedMatmul):
         """
         self.require_not_freed()
         streams.refuse("planning a matmul")
+        self.logger.info("= PLANNING PHASE =")
         self.planned, self.inputs, self.input_layouts = False, {}, {}
         coerce(MatmulPlanPreferences, preferences)
-        a, b, c = map(self.layouts.get, "abc")
-        self.inputs = refusals.check_epilog_inputs(a, b, c, epilog, epilog_inputs)
+        if epilog is None and epilog_inputs is not None:
+            ignored = "Matmul: epilog inputs %s are ignored, since there is no epilog"
+            self.logger.warning(ignored, sorted(epilog_inputs))
+        self.inputs = refusals.check_inputs(self.layouts, epilog, epilog_inputs, self.package)
         self.input_layouts = {name: Layout.of(x) for name, x in self.inputs.items()}
         if epilog is not None:
+            self.logger.info("The specified epilog is %s.", epilog.name)
             self.earlier.add(epilog)
         given = (Algorithm(),) if algorithms is None else algorithms
         self.algorithms = refusals.check_algorithms(given)
+        a, b, c = map(self.layouts.get, "abc")
         refusals.check_supported(self.earlier, epilog, a, b, c)
         column_major = c is None and epilog in epilogs.COLUMN_MAJOR
         self.epilog, self.order = epilog, "F" if column_major else memory_order(c or a)
@@ -65,23 +72,28 @@ class Matmul(StatedMatmul):
     ) -> None:
         """Nothing to choose between: NumPy has one algorithm. RuntimeError before `plan`."""
         self._require_plan("Autotuning")
+        self.logger.info("= AUTOTUNING PHASE =")
 
     def execute(
         self, *, algorithm: Any = None, release_workspace: bool = False, stream: Any = None
     ) -> Array | tuple[Array, Arrays]:
-        """The result (M, N); with extra outputs, the pair (result, {name: output}).
+        """The result; with extra outputs, the pair (result, {name: output}).
 
-        Raises RuntimeError before `plan`, ValueError for an algorithm that the plan did not return.
+        Of a batch, a gradient of the bias is (B, M, 1), or (B, N, 1) for BGRADB. Raises
+        RuntimeError before `plan`, ValueError for an algorithm that the plan did not return.
         """
         self._require_plan("Execution")
+        self.logger.info("= EXECUTION PHASE =")
         if algorithm is not None and algorithm not in self.algorithms:
             raise ValueError("the algorithm is none of those that plan() returned")
         alpha, beta = streams.plain([self.alpha, self.beta])  # on the host
         if "c" not in self.operands and beta[0] != 0:
             raise AssertionError("beta was reset unchecked, but there is no operand c")
         d, outputs = streams.launch(self._compute, self.operands, self.inputs, alpha[0], beta[0])
-        if self.options.inplace:
-            d = self.operands["c"]
+        d = tensors.returned(self.operands["c"] if self.options.inplace else d, self.package)
+        if self.options.inplace and self.package == "torch":
+            d = self.given_c.copy_(d)
+        outputs = {name: tensors.returned(x, self.package) for name, x in outputs.items()}
         return (d, outputs) if outputs else d
 
     def _compute(self, operands: Arrays, inputs: Arrays, alpha: float, beta: float):
@@ -89,12 +101,21 @@ class Matmul(StatedMatmul):
         self.require_not_freed()
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
         inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
-        a, b, c = map(operands.get, "abc")
-        call = epilogs.Call(a, b, inputs)
-        d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
+
+        def product(i: int):
+            a, b, c = (matrix(operands.get(name), i) for name in "abc")
+            call = epilogs.Call(a, b, {name: matrix(x, i) for name, x in inputs.items()})
+            return epilogs.compute(call, c, alpha, beta, self.epilog, self.order), call.outputs
+
+        if batch := batch_of(operands["a"], operands["b"]):
+            matrices, extra = zip(*map(product, range(*batch)))
+            d = stack(matrices, self.order)
+            outputs = {name: stack([x[name] for x in extra], "F") for name in extra[0]}
+        else:
+            d, outputs = product(0)
         if self.options.inplace:
-            c[...], d = d, None
-        return d, call.outputs
+            operands["c"][...], d = d, None
+        return d, outputs
 
     def _require_plan(self, what: str) -> None:
         self.require_not_freed()

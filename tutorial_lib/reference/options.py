@@ -1,5 +1,6 @@
 """How a matmul is to be computed: what nvmath's options offer and this book uses."""
 
+import logging
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -19,10 +20,14 @@ class MatmulComputeType(IntEnum):
 
 @dataclass
 class MatmulOptions:
-    """`inplace`: the result overwrites c. `compute_type`: accepted, without effect here."""
+    """`inplace`: the result overwrites c. `compute_type`: accepted, without effect here.
+
+    `logger`: what is told of each phase, at INFO; None for the root logger.
+    """
 
     inplace: bool = False
     compute_type: int | None = None
+    logger: logging.Logger | None = None
 
     def __post_init__(self) -> None:
         if self.compute_type is not None:

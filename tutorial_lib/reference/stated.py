@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_lib.reference import refusals
+from tutorial_lib.reference import refusals, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout
-from tutorial_lib.reference.options import MatmulOptions, coerce
+from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions, coerce
 
 
 class StatedMatmul(contextlib.AbstractContextManager):
@@ -29,14 +29,24 @@ class StatedMatmul(contextlib.AbstractContextManager):
     ) -> None:
         self.planned = False
         self.options = coerce(MatmulOptions, options)
-        refusals.check_operands(a, b, c, beta, self.options)
-        self.operands: Arrays = {"a": a, "b": b} | ({} if c is None else {"c": c})
+        self.logger = self.options.logger or logging.getLogger()
+        self.logger.info("= SPECIFICATION PHASE =")
+        given = {"a": a, "b": b} | ({} if c is None else {"c": c})
+        self.operands: Arrays = refusals.check_operands(given, beta, self.options)
+        self.package, self.given_c = tensors.package(a), c
         self.layouts = {name: Layout.of(x) for name, x in self.operands.items()}
-        self.alpha, self.beta = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+        dtype = self.layouts["a"].dtype
+        operands = "The data type of operand A is '%s', and that of operand B is '%s'."
+        self.logger.info(operands, dtype, dtype)
+        self.logger.info("The data type for the result D is '%s'.", dtype)
+        default = MatmulComputeType[f"COMPUTE_{8 * dtype.itemsize}F"]
+        self.logger.info("The compute type is %s.", (self.options.compute_type or default).name)
+        self.alpha, self.beta = np.ones(1, dtype), np.zeros(1, dtype)
         self._set_scale("alpha", alpha)
         self._set_scale("beta", beta)
         self.inputs, self.input_layouts = {}, {}  # of the epilog
         self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
+        self.logger.info("The Matmul operation has been created.")
 
     def reset_operands(
         self,
@@ -61,13 +71,7 @@ class StatedMatmul(contextlib.AbstractContextManager):
             raise ValueError("reset_operands needs at least one operand")
         self._set_scale("alpha", alpha)
         self._set_scale("beta", beta)
-        for name, new in {"a": a, "b": b, "c": c}.items():
-            if new is not None:
-                refusals.check_matches(new, self.layouts, name, f"operand {name}")
-                self.operands[name] = new
-        for name, new in (epilog_inputs or {}).items():
-            refusals.check_matches(new, self.input_layouts, name, f"epilog input {name!r}")
-            self.inputs[name] = new
+        self._replace({"a": a, "b": b, "c": c}, epilog_inputs or {}, checked=True)
 
     def reset_operands_unchecked(
         self,
@@ -88,19 +92,13 @@ class StatedMatmul(contextlib.AbstractContextManager):
         for scale, value in ((self.beta, beta), (self.alpha, alpha)):
             if value is not None:
                 scale[0] = value
-        for name, new in {"a": a, "b": b, "c": c}.items():
-            if new is not None:
-                if name not in self.operands:
-                    raise IndexError("this Matmul was made without an operand c")
-                self.operands[name] = new
-        for name, new in (epilog_inputs or {}).items():
-            if name not in self.inputs:
-                raise KeyError(name)
-            self.inputs[name] = new
+        if c is not None and "c" not in self.operands:
+            raise IndexError("this Matmul was made without an operand c")
+        self._replace({"a": a, "b": b, "c": c}, epilog_inputs or {}, checked=False)
 
     def free(self) -> None:
         """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
-        self.operands = self.inputs = None
+        self.operands = self.inputs = self.given_c = None
 
     def require_not_freed(self) -> None:
         """Raise InvalidMatmulState after `free`."""
@@ -110,10 +108,29 @@ class StatedMatmul(contextlib.AbstractContextManager):
     def __exit__(self, *exception: object) -> None:
         self.free()
 
+    def _replace(self, operands: Arrays, inputs: Arrays, *, checked: bool) -> None:
+        """Hold other arrays; the numbers of tensors go to the memory of the copies."""
+        operands = {name: x for name, x in operands.items() if x is not None}
+        self.given_c = operands.get("c", self.given_c)
+        for held, layouts, news in (
+            (self.operands, self.layouts, operands),
+            (self.inputs, self.input_layouts, inputs),
+        ):
+            for name, new in news.items():
+                layout = layouts[name]
+                if checked:
+                    refusals.check_matches(new, layout, name, self.package)
+                    shown = name.upper() if news is operands else name
+                    self.logger.info("Operand '%s' has been reset to the new value.", shown)
+                if self.package == "torch":
+                    held[name][...] = tensors.as_array(new)
+                else:
+                    held[name] = new
+
     def _set_scale(self, name: str, value: float | None) -> None:
         """Write a number into `alpha` or `beta`, (1,), which is how nvmath converts it."""
         if name == "beta" and value is not None and "c" not in self.operands:
-            logging.getLogger().warning("Matmul: beta=%s is ignored, there is no operand c", value)
+            self.logger.warning("Matmul: beta=%s is ignored, there is no operand c", value)
         elif value is not None:
             try:
                 getattr(self, name)[0] = value

@@ -82,8 +82,8 @@ class Recording:
         key = current_stream().name, max(result.nbytes, 1)
         free = self._free[key]
         memory = free.pop() if free else np.ndarray(key[1], np.uint8)
-        strides = result.strides if result.flags.forc else None  # those of a single column, too
-        kept = np.ndarray(result.shape, result.dtype, memory, strides=strides).view(self.kind)
+        dense = result if result.flags.forc else np.empty_like(result)  # a single column, too
+        kept = np.ndarray(result.shape, result.dtype, memory, strides=dense.strides).view(self.kind)
         plain(kept)[...] = result
         weakref.finalize(kept, free.append, memory).atexit = False
         return kept

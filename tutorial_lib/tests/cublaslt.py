@@ -1,5 +1,7 @@
 """nvmath's own Matmul on a CPU: its Python code, over a stand-in for the cuBLASLt below it.
 
+NumPy's arrays lie on a GPU, torch's tensors on the CPU, from where nvmath copies them.
+
 The stand-in keeps what nvmath describes (layouts, descriptor, pointers) and computes from that
 alone, as cuBLASLt does: it follows addresses with an order and a leading dimension, and knows
 nothing of NumPy's strides. Operands must lie in arrays that are large enough for what is read.
@@ -44,7 +46,7 @@ class CuBLASLt:
         return self._new(epilogue=None, transb=None)
 
     def matrix_layout_create(self, dtype, *, rows, cols, ld):
-        return self._new(dtype=dtype, rows=rows, cols=cols, ld=ld, order=COL)
+        return self._new(dtype=dtype, rows=rows, cols=cols, ld=ld, order=COL, batch_count=1)
 
     def matmul_preference_create(self):
         return self._new()
@@ -67,10 +69,13 @@ class CuBLASLt:
         ctypes.c_int32.from_address(count).value = min(limit, 2)
 
     def matmul(self, handle, desc, alpha, a, la, b, lb, beta, c, lc, d, ld, *rest):
-        desc = self.objects[desc]
         if c == 0:
             lc, c = ld, d  # not read
-        a, b, c, d = (self._matrix(x, i) for x, i in ((a, la), (b, lb), (c, lc), (d, ld)))
+        for i in range(self.objects[ld].batch_count):
+            abcd = [self._matrix(*x, i) for x in ((a, la), (b, lb), (c, lc), (d, ld))]
+            self._product(i, self.objects[desc], alpha, beta, *abcd)
+
+    def _product(self, i, desc, alpha, beta, a, b, c, d):
         alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
         b = b if desc.transb is None else b.T
         (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
@@ -78,8 +83,12 @@ class CuBLASLt:
 
         def extra(name):
             shape = shapes.get(name, (n if name == "bgradb" else m, 1))
-            pointer = desc.epilogue_aux_pointer if name in shapes else desc.bias_pointer
-            kind = np.uint8 if name == "relu_aux" else dtype
+            kind = np.dtype(np.uint8 if name == "relu_aux" else dtype)
+            if name in shapes:  # the stride of masks is in bits
+                size = 1 / 8 if name == "relu_aux" else kind.itemsize
+                pointer = desc.epilogue_aux_pointer + i * int(desc.epilogue_aux_batch_stride * size)
+            else:
+                pointer = desc.bias_pointer + i * desc.bias_batch_stride * kind.itemsize
             return pointed(pointer, kind, shape, (1, shape[0]))
 
         names = epilogs.input_names(epilog) if epilog else ()
@@ -89,11 +98,12 @@ class CuBLASLt:
         for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
 
-    def _matrix(self, address, layout):
+    def _matrix(self, address, layout, i):
         layout = self.objects[layout]
         dtype = np.dtype(matmulmod.typemaps.DATA_TYPE_TO_NAME[layout.dtype])
         strides = (1, layout.ld) if layout.order == COL else (layout.ld, 1)
-        return pointed(address, dtype, (layout.rows, layout.cols), strides)
+        offset = i and i * layout.strided_batch_offset * dtype.itemsize
+        return pointed(address + offset, dtype, (layout.rows, layout.cols), strides)
 
 
 def _no_workspace(*args, **kwargs):
@@ -117,18 +127,27 @@ def install(patch):
         (matmulmod.matmul_pref_ifc, "MatmulPreferenceInterface"),
     ):
         patch.setattr(module, name, library.objects.__getitem__)
-    tensor = matmulmod.tensor_wrapper._TENSOR_TYPES["numpy"]
-    patch.setattr(tensor, "device_id", 0)
+    wrapper = matmulmod.tensor_wrapper
+    patch.setattr(wrapper._TENSOR_TYPES["numpy"], "device_id", 0)
+    wrapper.maybe_register_package("torch")
+    torch_tensor = wrapper._TENSOR_TYPES["torch"]
+    patch.setattr(
+        torch_tensor, "to", lambda x, device, stream_holder: torch_tensor(x.tensor.clone())
+    )
     patch.setattr(matmulmod, "Workspace", _no_workspace)
     patch.setattr(matmulmod, "get_handle", lambda device: 1)
-    stream = SimpleNamespace(obj=None, ptr=0)
+    patch.setattr(matmulmod._algorithmmod.Algorithm, "algorithm_id", 0)
+    stream = SimpleNamespace(obj=None, ptr=0, ctx=contextlib.nullcontext())
     patch.setattr(matmulmod.utils, "get_or_create_stream", lambda *args: stream)
     patch.setattr(matmulmod.utils, "get_memory_limit_from_device_id", lambda *args: 1 << 30)
     call = contextlib.nullcontext((None, SimpleNamespace(data=None)))
     patch.setattr(matmulmod.utils, "cuda_call_ctx", lambda *args, **kwargs: call)
-    patch.setitem(matmulmod.memory._MEMORY_MANAGER, "cuda", lambda *args: None)
+    for package in ("cuda", "torch"):
+        patch.setitem(matmulmod.memory._MEMORY_MANAGER, package, lambda *args: None)
 
     def empty(cls, shape, dtype, device, stream, verify_strides, strides=None):
+        if cls is torch_tensor:
+            return cls.empty(shape, dtype=dtype, strides=strides)
         size = np.dtype(dtype).itemsize
         strides = strides and [size * stride for stride in strides]
         return cls(np.ndarray(tuple(shape), dtype, strides=strides))

@@ -26,6 +26,19 @@ def matrix(draw, rng, shape, dtype, order=None):
     return x if order == "C" else x.T
 
 
+def stacked(draw, rng, shape, dtype, batch, convert):
+    """A matrix, or a batch of them: in any order, with gaps between them, or row by row."""
+    if batch is None:
+        return convert(matrix(draw, rng, shape, dtype))
+    (rows, columns), transposed, gap = shape, draw(st.booleans()), draw(st.sampled_from([1, 2]))
+    rows, columns = (columns, rows) if transposed else (rows, columns)
+    by_row = draw(st.booleans())
+    extents = (rows, gap * batch, columns) if by_row else (gap * batch, rows, columns)
+    x = convert(rng.uniform(-1, 1, extents).astype(dtype))
+    x = (x.swapaxes(0, 1) if by_row else x)[::gap]
+    return x.swapaxes(1, 2) if transposed else x
+
+
 def bits_one_by_one(positive):
     """The packed mask by the rule: row i is bit i % 8 of byte i // 8, padded to 128 rows."""
     m, n = positive.shape

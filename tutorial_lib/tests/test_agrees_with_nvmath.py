@@ -5,6 +5,7 @@ a misread view are decided in nvmath.
 """
 
 import contextlib
+import copy
 import logging
 
 import numpy as np
@@ -15,15 +16,27 @@ from hypothesis import strategies as st
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.layouts import stack
 from tutorial_lib.reference.options import MatmulComputeType
 from tutorial_lib.tests.gpu import questions
 from tutorial_lib.tests.gpu.conformance import inputs_of, layout, meaning, outcome
-from tutorial_lib.tests.matrices import close, matrix, numbers_in_memory, problems, strides_of_any
+from tutorial_lib.tests.matrices import (
+    DTYPES,
+    close,
+    matrix,
+    numbers_in_memory,
+    problems,
+    stacked,
+    strides_of_any,
+)
 
 advanced = pytest.importorskip("nvmath.linalg.advanced")
+torch = pytest.importorskip("torch")
 from nvmath.linalg._internal import epilog_protocol  # noqa: E402
 
 from tutorial_lib.tests import cublaslt  # noqa: E402
+
+EXTENT = st.integers(1, 6)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,6 +71,32 @@ def test_both_answer_a_question_alike(name):
         assert questions.agree(ours, theirs), (ours, theirs)
 
 
+def logged(library):
+    """What a library says of a Matmul that is stated, planned, executed twice, and of a matmul."""
+    lines, logger = [], logging.Logger("of its own", logging.INFO)
+    logger.addFilter(lambda record: lines.append(record.getMessage()))
+    operands, inputs = (np.ones((4, 3)), np.ones((3, 5))), {"epilog_inputs": {"bias": np.ones(4)}}
+    with library.Matmul(*operands, options={"logger": logger}) as mm:
+        mm.plan(epilog=library.MatmulEpilog.BIAS, preferences={"limit": 1}, **inputs)
+        mm.autotune()
+        mm.execute()
+        mm.reset_operands(b=operands[1], **inputs)
+        mm.execute()
+    library.matmul(*operands, options={"logger": logger})
+    return lines
+
+
+def test_what_is_logged_is_logged_word_for_word_by_nvmath(monkeypatch):
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+    ours, theirs = logged(reference), logged(advanced)
+    assert ours == [line for line in theirs if line in ours]
+    phases = ["SPECIFICATION", "PLANNING", "AUTOTUNING", "EXECUTION", "EXECUTION"]
+    found = [line.split()[1] for line in ours if "PHASE" in line]
+    assert found == [*phases, "SPECIFICATION", "PLANNING", "EXECUTION"]
+    assert found == [line.split()[1] for line in theirs if "PHASE" in line]
+    assert "Operand 'bias' has been reset to the new value." in ours
+
+
 @given(problems(), st.sampled_from([None, *epilogs.STAGES]), st.sampled_from("0CF"), st.data())
 def test_results_outputs_and_their_layouts(operands, epilog, order, data):
     a, b = operands
@@ -83,6 +122,44 @@ def test_results_outputs_and_their_layouts(operands, epilog, order, data):
             close(np.asarray(x, float), np.asarray(theirs[name], float))
 
 
+@pytest.mark.parametrize("epilog", [None, *epilogs.STAGES])
+@given(st.tuples(EXTENT, EXTENT, EXTENT, st.integers(1, 3)), st.booleans(), DTYPES, st.data())
+def test_a_batch_of_matrices_or_tensors(epilog, extents, of_torch, dtype, data):
+    """Which of the operands and inputs are a batch, and how it lies, is drawn for each."""
+    m, n, k, batch = extents
+    m += data.draw(st.sampled_from([0, 128]))
+    rng, draw = np.random.default_rng(data.draw(st.integers(0, 9))), data.draw
+    convert = torch.from_numpy if of_torch else np.asarray
+
+    def some(*shape):
+        return stacked(draw, rng, shape, dtype, draw(st.sampled_from([None, batch])), convert)
+
+    tensors, kind = [some(m, k), some(k, n)], draw(st.sampled_from("012i"))
+    if kind == "1" or (kind == "2" and n == 1):  # packed, or nvmath reads other numbers
+        shape = draw(st.sampled_from([(m, 1), (batch, m, 1)]))
+        tensors.append(convert(rng.uniform(-1, 1, shape).astype(dtype)))
+    elif kind != "0":
+        tensors.append(some(m, n))
+    several, inputs = [inputs_of(epilog, m, n, dtype, rng) for _ in range(batch)], {}
+    for name, x in several[0].items():
+        alone = draw(st.booleans())
+        inputs[name] = convert(x if alone else stack([one[name] for one in several], "F"))
+    arguments = {"beta": 1.0, "options": {"inplace": kind == "i"}} if kind != "0" else {}
+    make = lambda: [*tensors[:2], *copy.deepcopy(tensors[2:])]  # noqa: E731
+    ours, theirs = verdicts(make, epilog, inputs, **arguments)
+    if isinstance(ours, str) or isinstance(theirs, str):
+        assert ours == theirs
+        return
+    assert {k: layout(x) for k, x in ours.items()} == {k: layout(x) for k, x in theirs.items()}
+    assert {isinstance(x, torch.Tensor) for x in ours.values()} == {of_torch}
+    ours, theirs = meaning(ours, m), meaning(theirs, m)
+    for name, x in ours.items():
+        close(np.asarray(x, float), np.asarray(theirs[name], float), scale=n)
+    if epilog is None:
+        a, b, *c = map(np.asarray, tensors)
+        np.testing.assert_allclose(ours["result"], a @ b + sum(c), atol=1e-4)
+
+
 @given(problems(min_k=2), st.sampled_from(list(questions.READERS)), st.data())
 def test_epilog_inputs_are_refused_alike(operands, name, data):
     """An input of about the right shape and layout: both accept it, or both raise ValueError."""
@@ -98,9 +175,6 @@ def test_epilog_inputs_are_refused_alike(operands, name, data):
     ours, theirs = verdicts(lambda: (a, b), epilog, {name: x})
     refused = [answer for answer in (ours, theirs) if isinstance(answer, str)]
     assert refused in ([], ["ValueError"] * 2), (ours, theirs, x.shape, x.strides)
-
-
-EXTENT = st.integers(1, 6)
 
 
 @given(EXTENT, EXTENT, EXTENT, st.sampled_from("abc"), st.booleans(), st.booleans(), st.data())

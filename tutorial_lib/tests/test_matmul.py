@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib.reference import epilogs
+from tutorial_lib.reference.arrays import record
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.reference.matmul import Matmul, matmul
 from tutorial_lib.reference.options import MatmulComputeType, MatmulPlanPreferences
@@ -98,6 +99,8 @@ STATEMENTS = [
     ((A, ones(3, 5, dtype=float)), {}, ValueError, "one dtype"),
     ((ones(4, 3, dtype=np.int32), B), {}, ValueError, "int32"),
     ((ones(3), B), {}, ValueError, "2 dimensions.*nvmath also takes"),
+    ((ones(3, 4, 3), ones(2, 3, 5)), {}, ValueError, r"batches of a \(3,\) and b \(2,\)"),
+    ((ones(3, 4, 3), B, ones(2, 4, 1)), {"beta": 1}, ValueError, r"or \(4, 5\) or \(4, 1\), it"),
     ((ones(0, 3), B), {}, ValueError, "at least 1"),
     ((ones(8, 6)[::2, ::2], B), {}, ValueError, "neither row- nor column-major"),
     (([[1.0]], B), {}, ValueError, "operand a must be a numpy.ndarray"),
@@ -166,6 +169,44 @@ def test_a_reset_that_is_refused_says_why_and_leaves_what_comes_after(mm, new, e
     with pytest.raises(error, match=match):
         mm.reset_operands(**new)
     assert (mm.execute() == 4).all()
+
+
+def test_tensors_are_copied_when_they_are_stated_and_results_are_tensors():
+    torch = pytest.importorskip("torch")
+    a, b, c, bias = (torch.from_numpy(x.copy()) for x in (A, B, C, BIAS))
+    with Matmul(a, b, c.T.contiguous().T, beta=1) as mm:
+        mm.plan(epilog=E.RELU_AUX_BIAS, epilog_inputs={"bias": bias})
+        for changed in (a, bias):
+            changed *= 2
+            d, extra = mm.execute()
+            assert (d == 5).all()
+        assert d.stride() == (1, 4)
+        assert extra["relu_aux"].stride() == (1, 16)
+        mm.reset_operands(a=a, epilog_inputs={"bias": bias})
+        a *= 0
+        assert (mm.execute()[0] == 9).all()
+        mm.reset_operands(a=torch.ones(3, 4).T)  # in another memory order
+        mm.reset_operands_unchecked(b=2 * b, alpha=2)
+        assert (mm.execute()[0] == 15).all()
+    with Matmul(torch.ones(4, 3), b, c, beta=1, options=IN_PLACE) as mm:
+        mm.plan()
+        c *= 0  # not read again, but written
+        assert mm.execute() is c
+        mm.reset_operands(c=(other := torch.zeros(4, 5)))
+        assert mm.execute() is other
+        assert (c == 4).all()
+        assert (other == 3).all()
+
+
+def test_a_captured_batch_keeps_its_memory_order():
+    a, found = np.ones((3, 4, 2)), []
+    with Matmul(a, np.ones((2, 5))) as mm:
+        mm.plan(epilog=E.BIAS, epilog_inputs={"bias": np.ones(4)})
+        recording = record(lambda: found.append(mm.execute()))
+        a *= 2
+        recording.launch()
+    assert (found[0] == 5).all()
+    assert found[0].strides == (160, 8, 32)
 
 
 def test_the_one_column_of_an_input_may_lie_in_a_larger_matrix():

@@ -69,7 +69,11 @@ def meaning(outputs, rows):
     """In NumPy, what means something: the padding of a mask and of a GELU input does not."""
     values = {name: host(x) for name, x in outputs.items()}
     parts = {"relu_aux": epilogs.unpack_mask, "gelu_aux": lambda x, rows: x[:rows]}
-    return {name: parts[name](x, rows) if name in parts else x for name, x in values.items()}
+    for name in parts.keys() & values.keys():
+        x = values[name]
+        matrices = [parts[name](y, rows) for y in (x if x.ndim == 3 else [x])]
+        values[name] = np.array(matrices) if x.ndim == 3 else matrices[0]
+    return values
 
 
 def operands(case):
@@ -112,7 +116,8 @@ def run(library, case, to_device):
 
 
 def layout(x):
-    """Shape, dtype, and strides in elements, of a NumPy or a CuPy array."""
+    """Shape, dtype, and strides in elements, of an array of NumPy or CuPy or a tensor of torch."""
+    x = x.numpy() if hasattr(x, "numpy") else x
     return x.shape, str(x.dtype), tuple(stride // x.itemsize for stride in x.strides)
 
 

@@ -17,11 +17,12 @@ from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.tests.gpu.conformance import host, meaning, named, planned
 
 RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
-M, N, K = 4, 5, 3
+M, N, K, BATCH = 4, 5, 3, 3
 TOLERANCE = 1e-4  # of the largest value: GELU's tanh; all other results are whole or half numbers
 QUESTIONS = {}  # functions of a Lab, which raise or return an Answer; ACCEPTED, what ought to raise
 STRICTER = set()  # plans after one with another epilog: the reference refuses all, nvmath some
 OPEN = {"alpha is 0 and a holds NaN"}  # asked and recorded, but nobody has promised an answer
+OPEN |= {"NumPy: a changes in place, and counts as it was stated"}  # NumPy's plays one of a GPU
 
 
 class Answer(NamedTuple):
@@ -54,10 +55,45 @@ class Lab(contextlib.ExitStack):
         return self.xp.lib.stride_tricks.as_strided(room, shape, strides)
 
     def dense(self, *shape, seed=0):
-        return self.view(shape, (*shape[1:], 1), seed=seed)
+        return self.view(shape, by_rows(shape), seed=seed)
 
     def input(self, name, strides, seed=7):
         return self.view(SHAPES[name], strides, "uint8" if name == "relu_aux" else "float32", seed)
+
+    def made(self, x, dtype="float32", seed=3):
+        """An array of a shape, or of a shape and strides."""
+        shape, strides = x if isinstance(x[0], tuple) else (x, by_rows(x))
+        return self.view(shape, strides, dtype, seed)
+
+    def batch(self, epilog=None, a=(BATCH, M, K), b=(K, N), c=None, inplace=False, **inputs):
+        tensors = [self.made(x, seed=i) for i, x in enumerate((a, b, c)) if x]
+        kinds = {"bias": "float32", "relu_aux": "uint8"}
+        inputs = {name: self.made(x, kinds[name]) for name, x in inputs.items()}
+        arguments = {"beta": 2.0, "options": {"inplace": inplace}} if c else {}
+        return self.computed(*tensors, epilog=epilog, inputs=inputs, **arguments)
+
+    def tensor(self, x):
+        import torch
+
+        return torch.from_numpy(host(x))
+
+    def of_tensors(self, *c, **arguments):
+        return self.planned(self.tensor(self.a), self.tensor(self.b), *c, **arguments)
+
+    def of_torch(self, epilog, *c, **inputs):
+        """RIGHT if the result, or the c that it overwrites, and the extra outputs are tensors."""
+        arguments = {"beta": 2.0, "options": {"inplace": True}} if c else {}
+        arguments |= {"epilog": epilog, "inputs": inputs}
+        mm = self.of_tensors(*c, **arguments)
+        found = judged(mm, self.a, self.b, *c, **arguments)
+        kinds = {type(x).__module__ for x in named(mm.execute()).values()}
+        return found if kinds == {"torch"} else Answer(f"an answer of {kinds}")
+
+    def changed(self, make, seen=False):
+        a, b = make(self.a), make(self.b)
+        mm, old = self.planned(a, b), host(a)
+        a *= 2
+        return judged(mm, a if seen else old, b)
 
     def stated(self, *tensors, **arguments):
         return self.enter_context(self.library.Matmul(*(tensors or (self.a, self.b)), **arguments))
@@ -121,10 +157,18 @@ def result(mm, algorithm=None):
     return meaning(named(mm.execute(algorithm=algorithm)), M)
 
 
+def by_rows(shape):
+    return tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+
+
+def by_columns(x):
+    return x if x.ndim == 1 else np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
 def judged(mm, *tensors, algorithm=None, epilog=None, inputs=None, **arguments):
     """The answer of a planned Matmul, by what is right of float32 copies of the operands."""
     tensors = [host(x, "C").astype(np.float32) for x in tensors]  # before c is overwritten
-    inputs = {name: host(x, "F") for name, x in (inputs or {}).items()} or None
+    inputs = {name: by_columns(host(x)) for name, x in (inputs or {}).items()} or None
     values = result(mm, algorithm=algorithm)
     d = reference.matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)
     truth = meaning(named(d), M)
@@ -167,7 +211,8 @@ def ask_all(library, xp):
     answers, disagreements = {}, {}
     for name in QUESTIONS:
         ours, theirs = answer(name, reference, np), answer(name, library, xp)
-        answers[name] = f"{theirs.verdict}: {theirs.message}".removesuffix(": ")[:160]
+        text = f"{theirs.verdict}: {theirs.message}".removesuffix(": ")
+        answers[name] = text if name in MISUSES else text[:160]
         alike = ours.verdict == "cuBLASLtError" if name in STRICTER else agree(ours, theirs)
         if name not in OPEN and not alike:
             disagreements[name] = f"reference: {ours.verdict}, library: {theirs.verdict}"
@@ -311,3 +356,89 @@ for _name, _plan in {
 }.items():
     _ask = functools.partial(after, **_plan)
     QUESTIONS[f"execute after a plan with {_name}"] = lambda q, a=_ask: a(q.biased()).execute()
+
+# What chapter 5 shows as refused, with nvmath's words: their whole first line.
+MISUSES = {
+    "inner extents differ": lambda q: q.stated(q.a, q.abc[2]),
+    "operand c without beta": lambda q: q.stated(*q.abc),
+    "in place without c": lambda q: q.stated(options={"inplace": True}),
+    "execute before plan": lambda q: q.stated().execute(),
+    "BIAS without a bias": lambda q: q.planned(epilog=E.BIAS),
+    "epilog DEFAULT": lambda q: q.planned(epilog=E.DEFAULT),
+    "reset to another shape": lambda q: q.planned().reset_operands(b=q.dense(K, 2)),
+    "reset to another memory order": lambda q: q.planned().reset_operands(b=q.view((K, N), (1, K))),
+    "reset nothing": lambda q: q.planned().reset_operands(),
+    "execute after free": lambda q: after(q.planned(), "free").execute(),
+}
+QUESTIONS |= MISUSES
+
+# A batch of a, of b or of both, with what else is a batch or serves all of it: shapes, or views.
+_A, _B, _MASKS = (BATCH, M, K), (BATCH, K, N), ((BATCH, 16, N), (16 * N, 1, 16))
+_BATCHES = {}
+for _of, _ab in {"a": {}, "b": {"a": (M, K), "b": _B}, "a and b": {"b": _B}}.items():
+    for _what, _asked in {
+        "no epilog": {},
+        "RELU_BIAS, bias (M,)": {"epilog": E.RELU_BIAS, "bias": (M,)},
+        "RELU_BIAS, bias (M, 1)": {"epilog": E.RELU_BIAS, "bias": (M, 1)},
+        "RELU_BIAS, bias (B, M, 1)": {"epilog": E.RELU_BIAS, "bias": (BATCH, M, 1)},
+        "RELU_AUX_BIAS, bias (M,)": {"epilog": E.RELU_AUX_BIAS, "bias": (M,)},
+        "RELU_AUX_BIAS, bias (B, M, 1)": {"epilog": E.RELU_AUX_BIAS, "bias": (BATCH, M, 1)},
+        "DRELU_BGRAD, one mask": {"epilog": E.DRELU_BGRAD, "relu_aux": ((16, N), (1, 16))},
+        "DRELU_BGRAD": {"epilog": E.DRELU_BGRAD, "relu_aux": _MASKS},
+        "BGRADB": {"epilog": E.BGRADB},
+    }.items():
+        _BATCHES[f"of {_of}: {_what}"] = _ab | _asked
+for _kind, _strides in {
+    "with gaps": (2 * M * K, K, 1),
+    "column-major": (M * K, 1, M),
+    "row by row": (K, BATCH * K, 1),
+    "of one matrix repeated": (0, K, 1),
+    "of matrices that overlap": (K, K, 1),
+    "with reversed matrices": (-M * K, K, 1),
+}.items():
+    _BATCHES[f"of a, {_kind}"] = {"a": (_A, _strides)}
+    _BATCHES[f"of c, in place, {_kind}"] = {"b": (K, K), "c": (_A, _strides), "inplace": True}
+_BATCHES |= {
+    "of a, c is a matrix": {"c": (M, N)},
+    "of a, c is a column": {"c": (M, 1)},
+    "of a and c": {"c": (BATCH, M, N)},
+    "of a and c, which are columns": {"c": (BATCH, M, 1)},
+    "of one": {"a": (1, M, K)},
+    "of a, whose inner extent is another": {"b": (M, N)},
+    "of a and b, of different extents": {"b": (2, K, N)},
+    "of a and c, of different extents": {"c": (2, M, N)},
+    "of c alone": {"a": (M, K), "c": (BATCH, M, N)},
+    "of a, c is a matrix, in place": {"c": (M, N), "inplace": True},
+    "of a and bias, of different extents": {"epilog": E.BIAS, "bias": (2, M, 1)},
+    "of a, bias (B, M)": {"epilog": E.BIAS, "bias": (BATCH, M)},
+    "of bias alone": {"epilog": E.BIAS, "a": (M, K), "bias": (BATCH, M, 1)},
+    "of bias, reversed": {"epilog": E.BIAS, "bias": ((BATCH, M, 1), (-M, 1, 1))},
+    "of masks, of another extent": {"epilog": E.DRELU, "relu_aux": ((2, 16, N), _MASKS[1])},
+    "of masks that overlap": {"epilog": E.DRELU, "relu_aux": (_MASKS[0], (16, 1, 16))},
+}
+for _name, _asked in _BATCHES.items():
+    QUESTIONS[f"a batch {_name}"] = lambda q, asked=_asked: q.batch(**asked)
+
+# Tensors of torch on the CPU, which are copied to the GPU; two packages in one matmul.
+QUESTIONS |= {
+    "torch: RELU_AUX_BIAS": lambda q: q.of_torch(E.RELU_AUX_BIAS, bias=q.tensor(q.bias)),
+    "torch: DRELU": lambda q: q.of_torch(E.DRELU, relu_aux=q.tensor(q.inputs["relu_aux"])),
+    "torch: in place": lambda q: q.of_torch(None, q.tensor(q.abc[2])),
+    "torch: a of one row repeated": lambda q: q.computed(
+        q.tensor(q.a)[:1].expand(M, K), q.tensor(q.b)
+    ),
+    "torch: bias out of a matrix": lambda q: q.of_torch(E.BIAS, bias=q.tensor(q.abc[2])[:, 0]),
+    "torch: a is reset, column-major": lambda q: judged(
+        after(q.of_tensors(), "reset_operands", a=q.tensor(q.new_a).T.contiguous().T), q.new_a, q.b
+    ),
+    "a changes in place, and the change counts": lambda q: q.changed(q.xp.array, seen=True),
+    "torch: a changes in place, and counts as it was stated": lambda q: q.changed(q.tensor),
+    "NumPy: a changes in place, and counts as it was stated": lambda q: q.changed(host),
+    "b is of torch": lambda q: q.stated(q.a, q.tensor(q.b)),
+    "a is of torch": lambda q: q.stated(q.tensor(q.a), q.b),
+    "b is of torch, and float64": lambda q: q.stated(q.a, q.tensor(q.b).double()),
+    "c is of torch": lambda q: q.stated(q.a, q.b, q.tensor(q.abc[2]), beta=1),
+    "bias is of torch": lambda q: q.planned(epilog=E.BIAS, inputs={"bias": q.tensor(q.bias)}),
+    "a is reset to a tensor": lambda q: q.planned().reset_operands(a=q.tensor(q.a)),
+    "torch: a is reset to an array": lambda q: q.of_tensors().reset_operands(a=q.a),
+}
