@@ -23,7 +23,7 @@ book: .venv/pages
 test: .venv/cuda$(CUDA) book
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/cuda$(CUDA)
 	$(BIN)/jupyter lab notebooks
