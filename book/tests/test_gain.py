@@ -24,17 +24,19 @@ def test_the_committed_picture_is_what_the_generator_makes():
 
 
 def test_the_place_where_the_gain_ends_lies_on_the_line_between_two_measured_ones():
-    curve = {1: (0, 3.0, 0), 10: (0, 1.5, 0), 1000: (0, 0.5, 0)}
-    assert gain.falls_below(curve, 1) == pytest.approx(100)
-    below = [k for (*case, k), _ in ROWS.items() if case == ["RELU_BIAS", "float32", 8192, 8192]]
-    below = [k for k in below if median("RELU_BIAS", "float32", 8192, 8192, k) < gain.LITTLE]
-    assert max(set(gain.facts()["curves"]["RELU_BIAS", "float32"]) - set(below)) < min(below)
-    assert gain.facts()["end"] < min(below)
+    assert gain.falls_below({1: (0, 3, 0), 10: (0, 1.5, 0), 1000: (0, 0.5, 0)}, 1) == pytest.approx(
+        100
+    )
+    before, after = (median("RELU_BIAS", "float32", 8192, 8192, k) for k in (2048, 4096))
+    assert before > gain.LITTLE > after
+    assert 2048 < gain.facts()["end"] < 4096
 
 
-def test_a_gain_has_the_bounds_of_the_quartiles():
+def test_a_curve_is_of_square_results_and_has_the_bounds_of_the_quartiles():
     times = {"one kernel": [8, 12, 18], "fused": [2, 3, 4]}
-    assert gain.gain(times) == (2, 4, 9)
+    shapes = [(8192, 8192, 16), (8192, 8192, 8), (8192, 256, 4), (256, 8192, 2), (8192, 256, 8)]
+    rows = [dict(zip("mnk", shape)) | times for shape in shapes]
+    assert list(gain.curve(rows).items()) == [(8, (2, 4, 9)), (16, (2, 4, 9))]
 
 
 def test_the_picture_is_described_and_so_are_the_numbers_of_the_landing_page():
