@@ -9,7 +9,17 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import contest, counters, ladder, published, readme, sweep, timeline
+from tutorial_lib.benchmarks import (
+    contest,
+    counters,
+    fusion,
+    ladder,
+    profiler,
+    published,
+    readme,
+    sweep,
+    timeline,
+)
 from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Problem
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
@@ -134,11 +144,16 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
         ("ladder --only nobody", "no name contains any of .'nobody'.: published loader; publi"),
         ("phases", "those of a kernel on a GPU"),
         ("counters", "'ncu'"),
+        ("kernels", "kernels are counted on a GPU, and here is none"),
+        ("fusion --quick", "fusion is timed on a GPU, and here is none"),
+        ("kernels --widths 30", "unrecognized arguments: --widths 30"),
+        ("fusion --only RELU_BIAS", "unrecognized arguments: --only RELU_BIAS"),
         ("published", "needs the full MNIST data set"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    monkeypatch.setattr(counters, "backend", Namespace(name="cpu"))
+    for measuring in (counters, fusion, profiler):
+        monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(published, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit):

@@ -3,9 +3,11 @@
 import pytest
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import published, readme
+from tutorial_lib.benchmarks import fusion, profiler, published, readme
 
 README = readme.README.read_text()
+SOURCES = {"fusion": fusion.SOURCES, "kernels": profiler.SOURCES}
+OLD = pytest.mark.xfail(strict=True, reason="python -m tutorial_lib.benchmarks kernels")
 
 
 def test_records_name_machine_and_versions():
@@ -14,6 +16,15 @@ def test_records_name_machine_and_versions():
         assert record["what"]
         assert record["machine"]
         assert record["versions"]
+        assert path.stem in SOURCES or "sources" not in record
+
+
+@pytest.mark.parametrize("name", ["fusion", pytest.param("kernels", marks=OLD)])
+def test_no_record_is_older_than_the_code_that_it_measured(name):
+    sources = results.load(name)["sources"]
+    again = f"measure again: python -m tutorial_lib.benchmarks {name}"
+    assert set(sources) == set(SOURCES[name]), again
+    assert not results.stale({"sources": sources}), again
 
 
 def test_the_table_in_the_readme_is_that_of_the_record():
