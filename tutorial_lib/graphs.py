@@ -1,8 +1,4 @@
-"""Work that is recorded once and repeated by one call: a CUDA graph, or its stand-in without a GPU.
-
-Source: `CUDA graphs <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and
-CuPy's ``Stream.begin_capture``.
-"""
+"""Work recorded once and repeated by one call: a CUDA graph, or its stand-in without a GPU."""
 
 import contextlib
 import functools

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 
-from tutorial_lib.benchmarks import counters, fusion, ladder, profiler, published, sweep, timeline
+from tutorial_lib.benchmarks import fusion, ladder, profiler, published, sweep, timeline
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
@@ -18,8 +18,8 @@ COMMANDS = {
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "timeline": (timeline.run, "one step, statement by statement"),
-    "phases": (counters.run_phases, "the one kernel, phase by phase"),
-    "counters": (counters.run, "hardware counters of each kernel, by ncu"),
+    "phases": (timeline.run_phases, "the one kernel, phase by phase"),
+    "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),
 }
 OPTIONS = {
     "widths": {"type": int, "nargs": "+", "help": "hidden units"},

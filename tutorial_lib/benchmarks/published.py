@@ -13,10 +13,7 @@ BEGIN = "<!-- published run: python -m tutorial_lib.benchmarks published -->"
 
 
 def run() -> None:
-    """Train and test both networks, write ``book/results/published_run_{backend}.json``.
-
-    On the CPU the README's table, too. Raises Absent without the full data set.
-    """
+    """Train, test and record both networks, on the CPU in the README, too; Absent for a sample."""
     if find_mnist() is None:
         raise Absent("the published run needs the full MNIST data set: see the setup page")
     published, ours = results.load("published_h200"), {}

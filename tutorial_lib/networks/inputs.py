@@ -8,10 +8,7 @@ from tutorial_lib.backend import Array, xp
 
 
 def check_array(name: str, x: Array, dtype: type, shape: tuple) -> Array:
-    """`x` as a row-major array of that shape, in which "n" stands for any number but 0.
-
-    Raises TypeError for another type, ValueError for another shape.
-    """
+    """`x`, row-major, of that shape, "n" being any number but 0; TypeError, ValueError if not."""
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = f"{type(x).__module__}.{type(x).__name__} {getattr(x, 'dtype', '')}".rstrip()
         raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {xp.dtype(dtype)}, not a {got}")

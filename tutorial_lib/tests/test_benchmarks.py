@@ -11,7 +11,6 @@ from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
 from tutorial_lib.benchmarks import (
     contest,
-    counters,
     fusion,
     ladder,
     profiler,
@@ -152,7 +151,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    for measuring in (counters, fusion, profiler):
+    for measuring in (fusion, profiler, timeline):
         monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(published, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
@@ -211,8 +210,8 @@ def test_the_timeline_of_a_step_is_that_of_the_network_s_own_code(network):
 
 def test_counters_are_read_from_what_ncu_prints():
     values = ["1,234", "1", "2", "3"]
-    lines = [["ID", "Kernel Name", *counters.METRICS.values()], ["", "", "ns", *"%%%"]]
+    lines = [["ID", "Kernel Name", *timeline.METRICS.values()], ["", "", "ns", *"%%%"]]
     lines.append(["0", "gemm<float, 4>(Params)", *values])
     printed = "\n".join(json.dumps(line, separators=(",", ":"))[1:-1] for line in lines)
-    found = counters.parse(f'==PROF== Connected to process 7\n{{"check": {{}}}}\n{printed}')
+    found = timeline.parse(f'==PROF== Connected to process 7\n{{"check": {{}}}}\n{printed}')
     assert found == [["gemm<float, 4>", *values]]
