@@ -1,7 +1,7 @@
 # make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
 # make outputs: every notebook executed anew, in place, on a GPU if there is one.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
-# By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, colab.py notebooks for Colab.
+# By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, gain.py a figure, pays.py the measured times in the page, colab.py notebooks for Colab.
 
 CUDA ?= 12
 ifeq ($(OS),Windows_NT)
@@ -23,7 +23,7 @@ book: .venv/pages
 test: .venv/cuda$(CUDA) book
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --nbval -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/cuda$(CUDA)
 	$(BIN)/jupyter lab notebooks

@@ -55,6 +55,22 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
+    """The first of a record's rows that has all the `wanted` values; KeyError if none has."""
+    for row in rows:
+        if wanted.items() <= row.items():
+            return row
+    raise KeyError(f"no row with {wanted}")
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """Where and when it was measured, and whether the code has changed since."""
+    line = f"{record['machine'].partition(';')[0]} | {record['date']}"
+    return (
+        f"{line} | since then changed: {', '.join(changed)}" if (changed := stale(record)) else line
+    )
+
+
 def ladder() -> dict[str, Any]:
     """The record of the ladder, or, until one has been run whole, the first look at it."""
     return load("ladder" if (RESULTS / "ladder.json").exists() else "first_look_h200")

@@ -1,17 +1,15 @@
 """What the tests of the book share: headless Chromium, and pages opened in it."""
 
-import contextlib
 import shutil
 import subprocess
 
 import pytest
 
-from built import need_book
+from built import need_book, visiting
 
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 FLAGS = [f"--{flag}" for flag in f"{FLAGS} disable-component-update disable-sync".split()]
 UNWANTED = ["--hide-scrollbars"]  # Playwright's own: a reader sees them
-LOCAL = ("file:", "data:", "blob:", "http://127.0.0.1:")
 
 
 @pytest.fixture(scope="session")
@@ -32,22 +30,5 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens an address; at the end no page has complained, or asked another host for anything."""
-    trouble = []
-    with contextlib.ExitStack() as contexts:
-
-        def open_page(address, **options):
-            context = browser.new_context(**options)
-            contexts.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(10_000)
-            page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
-            page.on("pageerror", lambda error: trouble.append(str(error)))
-            page.on("requestfailed", lambda r: trouble.append(f"failed: {r.url}"))
-            page.on("request", lambda r: None if r.url.startswith(LOCAL) else trouble.append(r.url))
-            page.goto(address)
-            page.wait_for_load_state("load")
-            return page
-
+    with visiting(browser) as open_page:
         yield open_page
-    assert trouble == []

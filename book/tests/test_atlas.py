@@ -6,9 +6,12 @@ from xml.etree import ElementTree
 import pytest
 
 import atlas
+from tutorial_lib import results
+from tutorial_lib.benchmarks import profiler
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog
 
+PAGE = (atlas.BOOK / "epilogs.md").read_text()
 EACH = pytest.mark.parametrize("epilog", MatmulEpilog, ids=lambda e: e.name)
 
 
@@ -69,3 +72,41 @@ def test_orders_and_refusals_are_those_of_the_reference(epilog):
     refusals = " ".join(shown["refusals"])
     assert ("`K` = 1" in refusals) == epilog.name.startswith(("DRELU", "DGELU"))
     assert (refusals == "always (`AssertionError`)") == (epilog == MatmulEpilog.DEFAULT)
+
+
+@EACH
+def test_kernels_are_those_of_the_record(epilog):
+    name = None if epilog == MatmulEpilog.DEFAULT else epilog.name
+    launched = {size: dict(found) for size, found in atlas.section(epilog)["launched"].items()}
+    (row,) = re.findall(rf"^\| {{ref}}`{epilog.name} <.*$", PAGE, re.M)
+    entry = PAGE.partition(f"\n## {epilog.name}\n")[2].partition("\n## ")[0]
+    assert entry.count("| kernels on an H100, ") == len(launched) >= 3
+    for call in results.load("kernels")["calls"]:
+        size = call["m"], call["n"], call["k"]
+        if call["epilog"] == name and size in launched:
+            roles = [profiler.role(kernel["name"]) for kernel in call["kernels"]]
+            roles = [role for role in roles if role != "memset"]
+            assert launched[size].pop(call["arithmetic"]) == roles
+            shown = re.search(rf"H100, {' × '.join(map(str, size))} \| (.*) \|", entry)[1]
+            label = call["arithmetic"].replace("tf32", "TF32")
+            (group,) = [group for group in shown.split("; ") if label in re.findall(r"\w+", group)]
+            assert group.endswith(f": {' + '.join(roles)}")
+            if size == (8192, 256, 784):
+                column = 4 + ["float32", "tf32", "float16", "bfloat16"].index(call["arithmetic"])
+                assert row.split("|")[column].strip() == str(len(roles))
+    assert not any(launched.values())  # each was in the record
+
+
+def test_words_about_kernels_hold_in_the_record():
+    wide = {
+        epilog: {
+            a: len(roles) for a, roles in atlas.section(epilog)["launched"][8192, 256, 784].items()
+        }
+        for epilog in MatmulEpilog
+    }
+    assert set(wide[MatmulEpilog.RELU_BIAS].values()) == {1}
+    for epilog in (MatmulEpilog.RELU_AUX_BIAS, MatmulEpilog.RELU_AUX):
+        assert wide[epilog] == {"float32": 2, "tf32": 2, "float16": 1, "bfloat16": 1}
+    for epilog in (MatmulEpilog.DRELU_BGRAD, MatmulEpilog.DGELU_BGRAD):
+        for by_arithmetic in atlas.section(epilog)["launched"].values():
+            assert {len(roles) for roles in by_arithmetic.values()} == {2}

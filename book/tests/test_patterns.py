@@ -5,9 +5,13 @@ import re
 import pytest
 
 from tutorial_lib import results
+from tutorial_lib.benchmarks import profiler
 
 PAGE = (results.RESULTS.parent / "patterns.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+FUSION = results.load("fusion")
+CALLS = {tuple(row.values())[:5]: row for row in FUSION["points"]}
+MASKED = "RELU_AUX_BIAS", "RELU_BIAS"  # with a mask, and without
 SECTIONS = re.split(r"^## ", PAGE, flags=re.M)[1:]
 
 
@@ -38,3 +42,64 @@ def test_every_speed_is_in_the_record():
     fused, naive = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
     (overhead,) = re.findall(r"about (\d+) microseconds", PAGE)
     assert overhead == str(round(1000 * (fused - naive) / 234 / 5))
+
+
+def gain(arithmetic, epilog, m, n, k):
+    row = CALLS[arithmetic, epilog, m, n, k]
+    return row["one kernel"][1] / row["fused"][1]
+
+
+def microseconds(arithmetic, epilog, form="fused", m=8192, k=784):
+    low, median, high = CALLS[arithmetic, epilog, m, 256, k][form]
+    assert high - median < 0.01 * median > median - low  # as the page says
+    return median
+
+
+def test_every_time_of_a_call_is_in_the_record():
+    expected = [
+        microseconds("float32", "RELU_BIAS", form, m)
+        for m in (30, 8192)
+        for form in ("calls", "fused")
+    ]
+    expected.append(FUSION["operands"]["CuPy"][1])
+    calls = [(a, epilog) for a in ("bfloat16", "float32", "tf32") for epilog in MASKED]
+    expected += [microseconds(*call) for call in calls]
+    for arithmetic in ("float32", "tf32"):
+        for epilog, form in zip(reversed(MASKED), ("from the result", "fused")):
+            back = microseconds(arithmetic, "DRELU_BGRAD", form, k=10)
+            expected.append(microseconds(arithmetic, epilog) + back)
+    for form in ("fused", "matmul", "one kernel"):
+        expected.append(microseconds("float32", "DRELU_BGRAD", form, k=10))
+    stated = re.findall(r"([\d.]+)\s+µs", re.sub(r"^```.*?^```$", "", PAGE, flags=re.M | re.S))
+    assert stated == [f"{us:.3g}" for us in expected]
+
+
+def test_every_gain_is_in_the_record():
+    shapes = [(8192, 8192, k) for k in (8, 64, 1024, 4096)]
+    expected = [gain("float32", "RELU_BIAS", *shape) for shape in shapes]
+    for m in (8192, 30):
+        expected += [gain(a, "RELU_BIAS", m, 256, 784) for a in ("float32", "tf32", "bfloat16")]
+    back = [case for case in CALLS if case[:2] == ("float32", "DRELU_BGRAD") and case[4] == 10]
+    for wide in (False, True):
+        found = [gain(*case) for case in back if (case[2] > 4096) == wide]
+        expected += [min(found), max(found)]
+    stated = re.findall(r"\b(\d\.\d\d)\b(?!\s+µs)", PAGE)
+    assert stated == [f"{each:.2f}" for each in expected]
+
+
+def test_words_about_kernels_hold_in_the_record():
+    counts, narrow = {}, {}
+    for call in results.load("kernels")["calls"]:
+        found = [(kernel["name"], 0) for kernel in call["kernels"]]
+        if (call["m"], call["k"], call["arithmetic"]) == (30, 784, "bfloat16"):
+            narrow[call["epilog"]] = [profiler.role(name) for name, _ in found]
+        if (call["m"], call["n"], call["k"]) == (8192, 256, 784):
+            counts.setdefault(call["epilog"], {})[call["arithmetic"]] = profiler.count(found)
+    half, full = {"float16": 1, "bfloat16": 1}, {"float32": 2, "tf32": 2}
+    assert set(counts["RELU_BIAS"].values()) == {1}
+    for epilog in ("RELU_AUX", "RELU_AUX_BIAS", "GELU_BIAS", "GELU"):
+        assert counts[epilog] == half | full
+    assert set(counts["DRELU_BGRAD"].values()) == {2}
+    for epilog in ("BGRADA", "BGRADB"):
+        assert counts[epilog] == full | {"float16": 1, "bfloat16": 2}
+    assert [narrow[None], narrow["RELU_BIAS"]] == [["product"], ["product", "split-K sum"]]

@@ -10,18 +10,18 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from built import BOOK, PAGES, need_book
+from built import BOOK, PAGES, need_book, visiting
 
-EVERY_PAGE = pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
 LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
 STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
 LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
 # Elements whose content is wider than they are, other than those that visibly scroll.
 TOO_WIDE = """(media) => [...document.querySelectorAll("html, body *")].filter((element) => {
+  if (element.scrollWidth <= element.clientWidth + 1 || element.closest("mjx-container *"))
+    return false;
   const overflow = getComputedStyle(element).overflowX;
   const cut = element.tagName === "HTML" || (overflow !== "visible" && element.clientWidth > 1);
-  if (!cut || element.closest("mjx-container *") || element.scrollWidth <= element.clientWidth + 1)
-    return false;
+  if (!cut) return false;
   const seen = element.offsetHeight - element.clientHeight > 4;  // its scroll bar
   const scrolls = element.matches("div.math mjx-container, .pst-scrollable-table-container")
     || (element.matches("span.math")  // with a reason that is seen
@@ -33,6 +33,19 @@ INK = """() => [...new Set([...document.querySelectorAll("html, body *")].map((e
   const { color, backgroundColor } = getComputedStyle(element);
   return `${color} on ${backgroundColor}`;
 }))]"""
+# In a block of code, of the tokens of a class the first stays, the others become plain text.
+ONE_OF_EACH = """() => document.querySelectorAll("pre > span:not(:has(*))").forEach((token) => {
+  const first = token.parentElement.querySelector(`:scope > [class="${token.className}"]`);
+  if (token !== first) token.replaceWith(token.textContent);
+})"""
+# For axe-core, which reads the same few colors anew for each word.
+REMEMBER = """;(() => {
+  const { Color } = axe.commons.color, parse = Color.prototype.parseString, known = {};
+  Color.prototype.parseString = function (text) {
+    const { r, g, b, alpha } = (known[text] ??= new Color(parse.call(this, text)));
+    return Object.assign(this, { r, g, b, alpha });
+  };
+})()"""
 UNFOLD = """() => {
   window.dispatchEvent(new Event("beforeprint"));
   document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
@@ -54,7 +67,7 @@ def anchors(path):
     return {"top"} | {tag["id"] for tag in read(path).select("[id]")}
 
 
-@EVERY_PAGE
+@pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
 def test_a_page_is_whole_and_every_picture_is_described(page):
     """Nothing comes from another host, no link is broken, no default value names a path here."""
     path, soup = BOOK / page, read(BOOK / page)
@@ -78,54 +91,30 @@ def test_the_site_is_light():
 # In the browser.
 
 
-def wait_for_formulas(opened):
-    formulas = opened.locator(".math").count()
-    opened.wait_for_function(f"document.querySelectorAll('mjx-container').length >= {formulas}")
-    opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # and all read aloud
+@pytest.fixture(scope="module", params=PAGES or ["no book"], ids=str)
+def opened(request, browser):
+    """A page from the disk, its mathematics typeset, with all that is folded unfolded."""
+    with visiting(browser) as visit:
+        opened = visit((BOOK / request.param).as_uri(), is_mobile=True)  # no scroll bar beside it
+        formulas = opened.locator(".math").count()
+        opened.wait_for_function(f"document.querySelectorAll('mjx-container').length >= {formulas}")
+        opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # all read aloud
+        assert opened.locator("mjx-merror").count() == 0
+        opened.evaluate(UNFOLD)
+        opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
+        yield opened
 
 
-@EVERY_PAGE
-def test_a_page_in_the_browser(page, visit):
-    """From the disk: no error, no request elsewhere, mathematics typeset, accessible.
+def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(opened):
+    """In the page's own fonts, and in a narrow and a wide one of MathJax's, at another size.
 
-    axe-core must find nothing serious, and no poor contrast in the dark either. One rule exempts
-    the bibliography, whose list items Sphinx makes.
+    Formulas and tables may scroll on a screen, with a scroll bar that is seen.
     """
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    opened = visit((BOOK / page).as_uri(), color_scheme="light")
-    wait_for_formulas(opened)
-    assert opened.locator("mjx-merror").count() == 0
-    opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
-    serious = {}
-    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
-        opened.emulate_media(color_scheme=theme)
-        options = {"resultTypes": ["violations"], "preload": False, **rules}
-        for found in axe.run(opened, options=options).response["violations"]:
-            own = found["id"] == "aria-required-children" and page.name == "bibliography.html"
-            if found["impact"] in ("serious", "critical") and not own:
-                serious[theme, found["id"]] = [node["target"] for node in found["nodes"]][:5]
-    assert not serious
-
-
-def load_stand_ins(opened):
-    """A narrow and a wide font that the book itself carries: two of MathJax's, at another size."""
     for name, (file, percent) in STAND_INS.items():
         data = base64.b64encode(next(BOOK.rglob(f"{file}.woff")).read_bytes()).decode()
         source = f"src: url(data:font/woff;base64,{data}); size-adjust: {percent}%"
         opened.add_style_tag(content=f"@font-face {{ font-family: {name}; {source} }}")
         opened.evaluate("(name) => document.fonts.load(`1em ${name}`)", name)
-
-
-@EVERY_PAGE
-def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
-    """In the page's own fonts, a narrow and a wide one, with all that is folded unfolded.
-
-    Formulas and tables may scroll on a screen, with a scroll bar that is seen.
-    """
-    opened = visit((BOOK / page).as_uri(), is_mobile=True)  # no scroll bar beside the page
-    wait_for_formulas(opened)
-    opened.evaluate(UNFOLD)
-    load_stand_ins(opened)
     cut = {}
     for font in ["inherit", *STAND_INS]:
         style = f":not(i, mjx-container *) {{ font-family: {font} !important }}"
@@ -139,12 +128,26 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(page, visit):
     assert not cut
 
 
-@EVERY_PAGE
-def test_a_dark_page_is_printed_in_black_on_white(page, visit):
-    opened = visit((BOOK / page).as_uri(), color_scheme="dark")
+def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
+    """axe-core finds nothing serious, and no poor contrast in the dark either.
+
+    One rule exempts the bibliography, whose list items Sphinx makes.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe.axe_script += REMEMBER
+    opened.evaluate(ONE_OF_EACH)
+    opened.set_viewport_size({"width": 1280, "height": 720})
+    serious = {}
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        opened.emulate_media(media="screen", color_scheme=theme)
+        options = {"resultTypes": ["violations"], "preload": False, **rules}
+        for found in axe.run(opened, options=options).response["violations"]:
+            own = found["id"] == "aria-required-children" and "bibliography" in opened.url
+            if found["impact"] in ("serious", "critical") and not own:
+                serious[theme, found["id"]] = [node["target"] for node in found["nodes"]][:5]
+    assert not serious
     assert opened.evaluate(INK) != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
-    opened.emulate_media(media="print", color_scheme="dark")
-    opened.add_style_tag(content="* { transition: none !important }")
+    opened.emulate_media(media="print")
     assert opened.evaluate(INK) == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
 
 

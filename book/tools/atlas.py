@@ -14,12 +14,15 @@ import yaml
 
 from facts import K_BACKWARD, Arrays, K, M, N, find
 from tutorial_lib import results
+from tutorial_lib.benchmarks.case import ARITHMETICS
+from tutorial_lib.benchmarks.profiler import role
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog
 
 TOOLS = Path(__file__).parent
 BOOK = TOOLS.parent
 IMPORT = "from tutorial_lib.backend import MatmulEpilog, matmul, xp"
+WIDE = (8192, N, K)  # where kernels are compared
 ENTRIES = yaml.safe_load((TOOLS / "entries.yaml").read_text(encoding="utf-8"))
 
 
@@ -39,12 +42,39 @@ def section(epilog: MatmulEpilog) -> dict[str, Any]:
         **entry,
         **found,
         "epilog": epilog,
+        "launched": launched(epilog, found["operands"]["a"].shape[1]),
         "slug": epilog.name.lower().replace("_", "-"),
         "alt": describe(epilog, found),
         "bits": [1 << i for i in reversed(range(epilog.bit_length())) if epilog >> i & 1],
         "example": example,
         "output": run(example),
     }
+
+
+@cache
+def counted() -> dict[tuple[Any, ...], list[str]]:
+    """What each kernel of a call does, by epilog, arithmetic and size, without memsets."""
+    roles = {}
+    for call in results.load("kernels")["calls"]:
+        epilog = MatmulEpilog[call["epilog"] or "DEFAULT"]
+        case = epilog, call["arithmetic"], (call["m"], call["n"], call["k"])
+        roles[case] = [role(kernel["name"]) for kernel in call["kernels"]]
+    return {case: [what for what in all_ if what != "memset"] for case, all_ in roles.items()}
+
+
+def launched(epilog: MatmulEpilog, k: int) -> dict[tuple[int, ...], dict[str, list[str]]]:
+    """What each kernel does, by size and arithmetic: at `WIDE`, and at `k` with fewer units too."""
+    sizes = dict.fromkeys([WIDE, *((m, N, k) for m in (8192, 512, M))])
+    return {size: {a: counted()[epilog, a, size] for a in ARITHMETICS} for size in sizes}
+
+
+def alike(by_arithmetic: dict[str, list[str]]) -> str:
+    """The kernels in words, with the arithmetics that launch the same ones side by side."""
+    groups: dict[str, list[str]] = {}
+    for arithmetic, roles in by_arithmetic.items():
+        name = arithmetic.replace("tf32", "TF32")
+        groups.setdefault(" + ".join(roles), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {kernels}" for kernels, names in groups.items())
 
 
 def describe(epilog: MatmulEpilog, found: dict[str, Any]) -> str:
@@ -84,6 +114,7 @@ def files() -> dict[Path, str]:
     sections = [section(epilog) for epilog in MatmulEpilog]
     shared = {"M": M, "K": K, "N": N, "K_BACKWARD": K_BACKWARD, "epilogs": epilogs}
     shared |= {"in_memory": in_memory, "record": results.load("conformance")}
+    shared |= {"alike": alike, "WIDE": WIDE, "kernels": results.load("kernels")}
     page = templates.get_template("epilogs.md.jinja").render(shared, sections=sections)
     picture = templates.get_template("epilog.svg.jinja")
     folder = BOOK / "_static" / "epilogs"

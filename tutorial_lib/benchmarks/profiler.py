@@ -10,6 +10,7 @@ from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks.case import ARITHMETICS, Case
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import BATCH_SIZE, normalized
+from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.networks import MnistNet, MnistNetBase, MnistNetNaive
 from tutorial_lib.reference.epilogs import STAGES
 
@@ -79,16 +80,31 @@ def of_call(case: Case) -> dict[str, Any]:
         return row | {"refused": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
 
 
-def of_step(network: type[MnistNetBase], width: int) -> list[dict[str, Any]]:
-    """The kernels of one training step of 784-`width`-10, by name: how often, microseconds."""
+def of_step(network: type[MnistNetBase], width: int) -> dict[str, list[dict[str, Any]]]:
+    """The kernels of one training step of 784-`width`-10, by the statements of `step`."""
     images, labels = (array[:BATCH_SIZE] for array in normalized(True))
     model, loss = network(784, width, 10), xp.empty(1, xp.float32)
     for _ in range(3):
         model.step(images, labels, loss, 0.1)
-    found = listed(kernels(lambda: model.step(images, labels, loss, 0.1)))
-    names = dict.fromkeys(kernel["name"] for kernel in found)
-    times = {name: [k["us"] for k in found if k["name"] == name] for name in names}
-    return [{"name": n, "count": len(t), "us": round(sum(t), 2)} for n, t in times.items()]
+    made: dict[str, Any] = {}
+
+    def update() -> None:
+        for parameter, gradient in zip(model.parameters, made["backward"]):
+            parameter -= 0.1 * gradient
+
+    parts = {
+        "forward": lambda: model.forward(images),
+        "targets": lambda: one_hot(labels, 10),
+        "loss": lambda: binary_cross_entropy(made["forward"], made["targets"]),
+        "write the loss": lambda: loss.__setitem__(..., made["loss"]),
+        "gradient of the loss": lambda: (made["forward"] - made["targets"]) / BATCH_SIZE,
+        "backward": lambda: model.backward(made["gradient of the loss"]),
+        "update": update,
+    }
+    return {
+        part: listed(kernels(lambda w=w, p=part: made.update({p: w()})))
+        for part, w in parts.items()
+    }
 
 
 def run(*, quick: bool = False) -> None:

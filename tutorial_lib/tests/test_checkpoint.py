@@ -38,6 +38,12 @@ def test_another_run_is_refused_with_both_settings(saved):
         checkpoint.load(saved, other, resume=True)
 
 
+def test_a_new_run_overwrites_nothing_and_makes_no_folder(saved):
+    for path, why in ((saved, "it is there: --resume"), (saved / "run", "no such folder")):
+        with pytest.raises(ValueError, match=f"{path} cannot become a new checkpoint, {why}"):
+            checkpoint.load(path, RUN, resume=False)
+
+
 def test_nothing_is_unpickled(saved):
     np.savez(saved, settings=np.array({}))
     with pytest.raises(ValueError, match="allow_pickle=False"):

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,15 @@ from tutorial_lib.tests import rank
 from tutorial_lib.tests.rank import flat
 
 RUNS = [f"{net}{overlap}" for net in rank.NETS for overlap in ("", " overlap")]
-FAULTS = "SIGKILL", "hang", "SIGSTOP"
+LIMIT = {"gloo": 2, "nccl": 5}
 GPUS = xp.cuda.runtime.getDeviceCount() if backend.name == "gpu" else 0
 TWO_GPUS = [
     pytest.mark.gpu,
     pytest.mark.skipif(GPUS < 2, reason=f"NCCL takes a GPU per rank: 2 needed, {GPUS} here"),
 ]
+FAULTY = [("gloo", "faulty", fault) for fault in ("SIGKILL", "hang", "SIGSTOP")]
+FAULTY += [pytest.param("nccl", *fault, marks=TWO_GPUS) for _, *fault in FAULTY]
+FAULTY += [("gloo", "faulty_device", "hang")]  # a stand-in for NCCL
 
 torchrun = partial(ranks.torchrun, capture_output=True, timeout=300)
 
@@ -89,51 +93,15 @@ def test_the_command_line_prints_what_one_process_prints(tmp_path, capsys):
     np.testing.assert_allclose(np.load(path)["losses"], losses, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("engine", "scenario", "fault"),
-    [
-        *[("gloo", "faulty", fault) for fault in FAULTS],
-        ("gloo", "faulty_device", "hang"),  # a stand-in for NCCL
-        *[pytest.param("nccl", "faulty", fault, marks=TWO_GPUS) for fault in FAULTS],
-    ],
-)
-def test_a_lost_rank_ends_all_in_time_and_leaves_no_process(engine, scenario, fault, tmp_path):
-    folder, limit = tmp_path / fault, 5 if engine == "nccl" else 2
-    folder.mkdir()
-    run = torchrun(2, "tutorial_lib.tests.rank", scenario, folder, engine, limit)
-    seconds = time.time() - (folder / "fault").stat().st_mtime
-    assert run.returncode
-    end = 45 if fault == "SIGSTOP" else 15  # torchrun waits half a minute for a stopped one
-    assert seconds < limit + end
-    if fault == "SIGKILL":
-        assert "Signal 9 (SIGKILL) received" in run.stderr
-    else:
-        lost = "rank 0 of 2: another rank died, or kept this one waiting for"
-        assert f"error: epoch 2, batch 3: {lost} {limit} s\n" in run.stderr
-        assert seconds > limit
-        assert (folder / "read").exists() == (scenario == "faulty_device"), "stuck in a C call"
-    pids = [path.stem for path in folder.glob("*.pid")]
-    assert len(pids) == 2
-    assert not [pid for pid in pids if Path("/proc", pid).exists()], "no process, no zombie"
-    assert np.load(folder / "checkpoint.npz")["epoch"] == 1, "the last finished epoch"
-
-
 def test_a_refusal_is_one_message(tmp_path):
     path = tmp_path / "run.npz"
     with MnistNet(784, 30, 10) as model:
         checkpoint.save(path, model, [], 1, "of another time")
-    refusals = {
-        ("--batch", 255): "error: 255 images cannot be split evenly over 2 ranks\n",
-        ("--checkpoint", path, "--resume"): f"error: {path} is of another run: of another time; ",
-        (
-            "--checkpoint",
-            path,
-        ): f"error: {path} cannot become a new checkpoint, it is there: --resume",
-        ("--checkpoint", path / "run"): "cannot become a new checkpoint, no such folder",
-        ("--learning-rate", "nan"): "error: the learning rate must be finite and above 0",
-    }
-    for options, message in refusals.items():
-        run = torchrun(2, "tutorial_lib.distributed", *options, "--engine", "gloo")
+    other = f"error: {path} is of another run: of another time; "  # which rank 0 alone says
+    even = "error: 255 images cannot be split evenly over 2 ranks\n"
+    for message, options in {other: ["--resume"], even: ["--batch", 255]}.items():
+        options += ["--checkpoint", path, "--engine", "gloo"]
+        run = torchrun(2, "tutorial_lib.distributed", *options)
         assert run.returncode
         assert run.stderr.count(message) == run.stderr.count("error: ") == 1
         assert not run.stdout
@@ -172,3 +140,40 @@ def test_with_overlap_the_output_layer_travels_while_the_hidden_layer_is_compute
 def test_torch_waits_for_cupy_and_cupy_for_torch(engine, tmp_path):
     run = torchrun(2, "tutorial_lib.tests.rank", "streams", tmp_path, engine, 60)
     assert run.returncode == 0, run.stderr
+
+
+def lose(folder, engine, scenario, fault):
+    """How the ranks ended of which one is lost, their folder, and when they had ended."""
+    (folder := folder / fault).mkdir()
+    run = torchrun(2, "tutorial_lib.tests.rank", scenario, folder, engine, LIMIT[engine])
+    return run, folder, time.time()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begun(request, tmp_path_factory):
+    """Those on gloo, begun before the first test: they mostly wait, one of them half a minute."""
+    tests = [x.callspec.params for x in request.session.items if "lost_rank" in x.name]
+    cases = [tuple(case.values()) for case in tests if case["engine"] == "gloo"][::-1]
+    with ThreadPoolExecutor(2) as pool:
+        yield {case: pool.submit(lose, tmp_path_factory.mktemp("lost"), *case) for case in cases}
+
+
+@pytest.mark.parametrize(("engine", "scenario", "fault"), FAULTY)
+def test_a_lost_rank_ends_all_and_leaves_no_process(begun, engine, scenario, fault, tmp_path):
+    case, limit = (engine, scenario, fault), LIMIT[engine]
+    run, folder, end = begun[case].result() if case in begun else lose(tmp_path, *case)
+    seconds = end - (folder / "fault").stat().st_mtime
+    assert run.returncode
+    # torchrun waits half a minute for a stopped one
+    assert seconds < limit + (45 if fault == "SIGSTOP" else 15)
+    if fault == "SIGKILL":
+        assert "Signal 9 (SIGKILL) received" in run.stderr
+    else:
+        lost = "rank 0 of 2: another rank died, or kept this one waiting for"
+        assert f"error: epoch 2, batch 3: {lost} {limit} s\n" in run.stderr
+        assert seconds > limit
+        assert (folder / "read").exists() == (scenario == "faulty_device"), "stuck in a C call"
+    pids = [path.stem for path in folder.glob("*.pid")]
+    assert len(pids) == 2
+    assert not [pid for pid in pids if Path("/proc", pid).exists()], "no process, no zombie"
+    assert np.load(folder / "checkpoint.npz")["epoch"] == 1, "the last finished epoch"

@@ -168,9 +168,14 @@ def test_drawings_say_what_the_code_does():
     assert f"{cluster} blocks, {features} features each" in texts["cut"]
     assert f"{-(-512 // units)} clusters, {units} units each" in texts["cut"]
     assert {f"{784 - 784 % TILE} columns", f"{784 % TILE} columns"} <= set(texts["step-graph"])
-    values, packed = 4 * 30 * 256, np.prod(mask_shape(30, 256))
-    numbers = Counter(text for text in texts["traffic"] if text[0].isdigit())
-    assert numbers == {f"{values:,}": 6, f"{30 * 256:,}": 1, f"{values + packed:,}": 1}
+    values, packed = 4 * 8192 * 256, np.prod(mask_shape(8192, 256))
+    numbers = Counter(float(text) for text in texts["traffic"] if text[0].isdigit())
+    expected = {values: 6 + 2, 8192 * 256: 1, values + packed: 1 + 1}  # unfused, two kernels, one
+    assert numbers == {round(size / 1e6, 2): count for size, count in expected.items()}
+    totals = [float(text.split()[-2]) for text in texts["traffic"] if text.endswith(" MB")]
+    two_kernels = 3 * values + packed
+    sums = [6 * values + 8192 * 256, values + packed, two_kernels]
+    assert totals == pytest.approx([size / 1e6 for size in sums], rel=2e-3)
     ranks = [np.arange(1, 5) * 10**rank for rank in range(4)]
     cells = [*map(str, np.ravel(ranks))]
     for _ in ring_all_reduce(ranks):

@@ -62,7 +62,7 @@ def named(result):
 
 
 def host(x, order="K"):
-    return np.array(x.get() if hasattr(x, "get") else x, order=order)
+    return np.array(x.get(order="A") if hasattr(x, "get") else x, order=order)
 
 
 def meaning(outputs, rows):
