@@ -67,10 +67,8 @@ def capture(stream: Any, work: Callable[[], None]) -> Any:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What cannot be captured becomes a CaptureError; no garbage is collected inside the block.
-
-    A collection could free an object of CUDA's, which breaks the capture that is under way.
-    """
+    """What cannot be captured becomes a CaptureError; no garbage is collected inside the block. A
+    collection could free an object of CUDA's, which breaks the capture that is under way."""
     collecting = gc.isenabled()
     gc.disable()
     try:

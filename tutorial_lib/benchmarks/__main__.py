@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 
-from tutorial_lib.benchmarks import fusion, ladder, profiler, published, sweep, timeline
+from tutorial_lib.benchmarks import fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
 COMMANDS = {
     "cpu": (partial(ladder.run, "epoch", ladder.CPU_FIELD, (30,)), "networks, a bare NumPy loop"),
-    "published": (published.run, "the published run, beside the published numbers"),
+    "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
     "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),

@@ -95,10 +95,8 @@ def run_phases() -> None:
 
 
 def run_counters() -> None:
-    """Profile one step of the fast rungs, print, write ``book/results/counters.json``.
-
-    Compare the kernels with each other: the profiler slows them. Absent if it may not read any.
-    """
+    """Profile one step of the fast rungs, print, write ``book/results/counters.json``. Compare the
+    kernels with each other: the profiler slows them. Absent if it may not read any."""
     found = {}
     flags = "--clock-control none --profile-from-start off --csv --page raw --print-units base"
     ncu = ["ncu", *flags.split(), "--metrics", ",".join(METRICS.values()), sys.executable, "-m"]

@@ -28,10 +28,8 @@ def check_learning_rate(learning_rate: float) -> None:
 
 
 def row_major(x: Array) -> Array:
-    """`x` where it is dense, row-major and begins at a multiple of 16 bytes; otherwise a copy.
-
-    A kernel gets a pointer, which knows no strides; an algorithm may load 16 bytes at once.
-    """
+    """`x` where it is dense, row-major and begins at a multiple of 16 bytes; otherwise a copy. A
+    kernel gets a pointer, which knows no strides; an algorithm may load 16 bytes at once."""
     strides = (x.itemsize * x.shape[-1], x.itemsize)[-x.ndim :]
     return x if x.strides == strides and address(x) % 16 == 0 else xp.array(x, order="C")
 

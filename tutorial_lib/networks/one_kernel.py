@@ -20,17 +20,13 @@ MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at on
 
 
 class MnistNetMerged(MnistNet):
-    """The two large matmuls stay nvmath's; all that touches the output layer is one kernel.
-
-    Raises ValueError for more than 17,152 hidden units, or other than 10 outputs, and RuntimeError
-    on a GPU that cannot run the kernel.
-    """
+    """The two large matmuls stay nvmath's; all that touches the output layer is one kernel."""
 
     default_plans, default_launch = MeasuredPlans, Graph
     ten_outputs = True
 
     def check_sizes(self) -> None:
-        """Raises ValueError for sizes that the kernel cannot have, RuntimeError for the GPU."""
+        """Raises ValueError beyond `MAX_MERGED` units, ten outputs; RuntimeError for the GPU."""
         super().check_sizes()
         if self.num_hidden > MAX_MERGED:
             limit = f"the kernel of the output layer takes at most {MAX_MERGED:,} hidden units"
@@ -54,11 +50,7 @@ class MnistNetMerged(MnistNet):
 
 
 class OneKernel:
-    """How `MnistNetOneKernel` launches an epoch: all its steps are one kernel.
-
-    As in `Graph`, labels are looked at when an epoch first gets an array, and those that are
-    written into it later are left to the kernel.
-    """
+    """How `MnistNetOneKernel` launches an epoch: one kernel; labels are checked as in `Graph`."""
 
     train_epoch = staticmethod(kernels.train_epoch)
     checked: tuple | None = None  # where the arrays lie that were looked at
@@ -76,16 +68,12 @@ class OneKernel:
 
 
 class MnistNetOneKernel(MnistNet):
-    """The network for narrow hidden layers: its weights stay on the chip for a whole epoch.
-
-    Raises ValueError for more than 512 hidden units, or other than 784 inputs and 10 outputs,
-    RuntimeError on a GPU that cannot run the kernel.
-    """
+    """The network for narrow hidden layers: its weights stay on the chip for a whole epoch."""
 
     default_launch = OneKernel
 
     def check_sizes(self) -> None:
-        """Raises ValueError for sizes that the kernel cannot have, RuntimeError for the GPU."""
+        """Raises ValueError but for 784-H-10, H up to `MAX_HIDDEN`; RuntimeError for the GPU."""
         super().check_sizes()
         if (self.num_inputs, self.num_outputs) != (784, 10) or self.num_hidden > MAX_HIDDEN:
             got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"

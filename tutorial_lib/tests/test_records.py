@@ -3,7 +3,7 @@
 import pytest
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import fusion, profiler, published, readme
+from tutorial_lib.benchmarks import fusion, profiler, readme
 
 README = readme.README.read_text()
 SOURCES = {"fusion": fusion.SOURCES, "kernels": profiler.SOURCES}
@@ -29,7 +29,7 @@ def test_no_record_is_older_than_the_code_that_it_measured(name):
 
 def test_the_table_in_the_readme_is_that_of_the_record():
     networks = results.load("published_run_cpu")["networks"]
-    assert f"{published.BEGIN}\n{published.table(networks)}\n{readme.END}" in README
+    assert f"{readme.PUBLISHED}\n{readme.published(networks)}\n{readme.END}" in README
     for network in networks.values():
         assert network["correct"] == 9131
         for batch, loss in results.load("published_h200")["losses"].items():
