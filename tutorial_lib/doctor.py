@@ -42,20 +42,18 @@ def report() -> str:
 def _networks(device: Device | None) -> dict[str, str]:
     """Which networks that GPU can run and why not the others; without one, what they need."""
     tf32 = "of compute capability 8.0 or higher"
-    if device is None:
-        heading = "to run on a GPU, each needs one"
-        rows = {"other networks": "that CUDA supports", "TF32": tf32}
-        for kernel, (_, network) in KERNELS.items():
-            rows[network] = ", ".join(needs(kernel, 30)) + " (for 30 hidden units)"
-    else:
+    rows = {"Networks": "to run on a GPU, each needs one", "other networks": "that CUDA supports"}
+    rows["TF32"] = tf32
+    if device:
         heading = "of 30 hidden units on {}: compute capability {}.{}"
         heading = heading.format(device.name, *device.capability)
-        no_tf32 = f"no: needs a GPU {tf32}"
-        rows = {"other networks": "yes", "TF32": "yes" if device.capability >= (8, 0) else no_tf32}
-        for kernel, (_, network) in KERNELS.items():
-            text = problem(kernel, 30, device)
-            rows[network] = f"no: {text}" if text else "yes"
-    return {"Networks": heading, **rows}
+        rows = {"Networks": heading, "other networks": "yes"}
+        rows["TF32"] = "yes" if device.capability >= (8, 0) else f"no: needs a GPU {tf32}"
+    for kernel, (_, network) in KERNELS.items():
+        needed = f"{', '.join(needs(kernel, 30))} (for 30 hidden units)"
+        refused = device and problem(kernel, 30, device)
+        rows[network] = f"no: {refused}" if refused else "yes" if device else needed
+    return rows
 
 
 def _draw() -> str:

@@ -1,8 +1,4 @@
-"""Work that is recorded once and repeated by one call: a CUDA graph, or its stand-in without a GPU.
-
-Source: `CUDA graphs <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>`_ and
-CuPy's ``Stream.begin_capture``.
-"""
+"""Work recorded once and repeated by one call: a CUDA graph, or its stand-in without a GPU."""
 
 import contextlib
 import functools
@@ -71,10 +67,8 @@ def capture(stream: Any, work: Callable[[], None]) -> Any:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What cannot be captured becomes a CaptureError; no garbage is collected inside the block.
-
-    A collection could free an object of CUDA's, which breaks the capture that is under way.
-    """
+    """What cannot be captured becomes a CaptureError; no garbage is collected inside the block. A
+    collection could free an object of CUDA's, which breaks the capture that is under way."""
     collecting = gc.isenabled()
     gc.disable()
     try:

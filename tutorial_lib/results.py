@@ -66,9 +66,8 @@ def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
 def about(record: Mapping[str, Any]) -> str:
     """Where and when it was measured, and whether the code has changed since."""
     line = f"{record['machine'].partition(';')[0]} | {record['date']}"
-    return (
-        f"{line} | since then changed: {', '.join(changed)}" if (changed := stale(record)) else line
-    )
+    changed = ", ".join(stale(record))
+    return f"{line} | since then changed: {changed}" if changed else line
 
 
 def ladder() -> dict[str, Any]:

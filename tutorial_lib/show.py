@@ -23,10 +23,7 @@ class Source:
 
 
 def show(*objects: type | FunctionType) -> Source:
-    """The source of classes, functions or methods of the package, dedented, one after the other.
-
-    Raises TypeError for anything that has no Python source.
-    """
+    """The source of classes, functions or methods, one after the other; TypeError without one."""
     try:
         codes = [textwrap.dedent(inspect.getsource(one)).rstrip() for one in objects]
     except OSError as error:

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 
-from tutorial_lib.benchmarks import counters, fusion, ladder, profiler, published, sweep, timeline
+from tutorial_lib.benchmarks import fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
 COMMANDS = {
     "cpu": (partial(ladder.run, "epoch", ladder.CPU_FIELD, (30,)), "networks, a bare NumPy loop"),
-    "published": (published.run, "the published run, beside the published numbers"),
+    "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
     "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "timeline": (timeline.run, "one step, statement by statement"),
-    "phases": (counters.run_phases, "the one kernel, phase by phase"),
-    "counters": (counters.run, "hardware counters of each kernel, by ncu"),
+    "phases": (timeline.run_phases, "the one kernel, phase by phase"),
+    "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),
 }
 OPTIONS = {
     "widths": {"type": int, "nargs": "+", "help": "hidden units"},

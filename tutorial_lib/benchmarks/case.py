@@ -26,10 +26,7 @@ class Case(NamedTuple):
         return numbers if "32" in self.arithmetic else numbers.astype(self.arithmetic)
 
     def operands(self) -> tuple[Array, Array]:
-        """A (m, k) and b (k, n), in the memory orders that they have in the network.
-
-        Forward, weights and images.T; on the way back, weights.T and gradients.T.
-        """
+        """A (m, k) and b (k, n), like weights and images.T or, back, weights.T and gradients.T."""
         back = self.epilog in (*BACKWARD, "DRELU", "DGELU", "BGRADA")
         a = self.random(self.k, self.m).T if back else self.random(self.m, self.k)
         row_major = self.epilog == "BGRADB"  # which takes no other b

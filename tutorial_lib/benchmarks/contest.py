@@ -38,13 +38,10 @@ class Absent(Exception):
 
 
 class Problem:
-    """One epoch of 784-`hidden`-10 over the first `steps` full batches of training images, or all.
-
-    Raises Absent for TF32 without a GPU: that would be float32 under another name.
-    """
+    """One epoch of 784-`hidden`-10 over the first `steps` batches of training images, or all."""
 
     def __init__(self, hidden: int, arithmetic: str, batch: int, steps: int | None) -> None:
-        if arithmetic == TF32 and backend.name != "gpu":
+        if arithmetic == TF32 and backend.name != "gpu":  # it would be float32 by another name
             raise Absent("TF32 needs a GPU")
         images, labels = normalized(True)
         self.hidden, self.arithmetic, self.batch = hidden, arithmetic, batch
@@ -69,10 +66,7 @@ def fetch(array: Any) -> np.ndarray:
 
 
 def check(problem: Problem, expected: np.ndarray, losses: np.ndarray) -> dict[str, float]:
-    """By how much the losses of the first epoch deviate from those of the plain network.
-
-    Raises ValueError for another number of losses, a deviation above the bounds, NaN included.
-    """
+    """By how much the losses deviate from those expected; ValueError if by too much, or NaN."""
     if losses.shape != expected.shape:
         raise ValueError(f"returns losses of shape {losses.shape}, not {expected.shape}")
     off = abs(losses.astype(np.float64) - expected)
@@ -93,7 +87,7 @@ def compete(make: Callable[..., Epoch], options: argparse.Namespace) -> dict[str
     row: dict[str, Any] = {"check": check(problem, expected, first)}
     times = measure(epoch, repeats=options.repeats)
     if backend.name == "gpu":
-        xp.cuda.runtime.profilerStart()  # the last epoch is the one that `counters` profiles
+        xp.cuda.runtime.profilerStart()  # the last epoch is the one that ncu profiles
     if not fetch(epoch()).mean() < first.mean():
         raise ValueError(f"no longer learns after {options.repeats} epochs")
     clocks = {"host": times.host, "gpu": times.gpu, "wall": times.wall}

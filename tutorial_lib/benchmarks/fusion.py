@@ -27,10 +27,7 @@ SOURCES = (*(f"benchmarks/{n}.py" for n in ("fusion", "unfused", "case")), "grap
 
 
 def shapes(arithmetic: str, inner: int) -> list[tuple[int, int, int]]:
-    """(M, N, K): the map with K = `inner`, the curve over K, the book's layer, a transformer's.
-
-    In half precision also the sizes of NVIDIA's article on these epilogs.
-    """
+    """(M, N, K): a map at K = `inner`, a curve over K, the book's layer, an MLP's, an article's."""
     points = [(width, n, inner) for width in WIDTHS for n in BATCHES]
     points += [(8192, 8192, k) for k in EXTENTS] + [(30, 256, inner)]
     points += [(m, n, k) for m, k in ((16384, 4096), (4096, 16384)) for n in BATCHES[::2]]

@@ -1,7 +1,4 @@
-"""JAX: `python -m tutorial_lib.benchmarks.jax_peer --unroll 9 --hidden 512`.
-
-The work is that of `torch_peer`: ``lax.scan`` over the epoch in one jit, the weights donated.
-"""
+"""JAX at the work of `torch_peer`: `python -m tutorial_lib.benchmarks.jax_peer --unroll 9`."""
 
 from argparse import Namespace
 from functools import partial
@@ -12,7 +9,7 @@ from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Epoch, Problem,
 
 
 def peer(problem: Problem, options: Namespace) -> Epoch:
-    """The published step, scanned, `unroll` batches in each turn, and compiled ahead of time."""
+    """An epoch in one jit, compiled ahead: ``lax.scan``, `unroll` batches in each turn."""
     import jax
     from jax import numpy as jnp
 

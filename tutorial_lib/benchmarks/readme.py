@@ -1,12 +1,16 @@
-"""The tables of measurements in the README, each between two markers."""
+"""The README's tables, each between two markers: the ladder's, and the published run's."""
 
 from typing import Any
 
-from tutorial_lib import results
-from tutorial_lib.benchmarks.contest import FLOAT32, TF32
+from tutorial_lib import backend, results
+from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Absent
+from tutorial_lib.dataset import find_mnist, normalized
+from tutorial_lib.networks import MnistNet, MnistNetNaive
+from tutorial_lib.training import test
 
 README = results.RESULTS.parents[1] / "README.md"
 BEGIN, END = "<!-- record: python -m tutorial_lib.benchmarks ladder -->", "<!-- end -->"
+PUBLISHED = "<!-- published run: python -m tutorial_lib.benchmarks published -->"
 
 
 def put(begin: str, table: str) -> None:
@@ -46,3 +50,30 @@ def _cell(outcome: dict[str, Any], best: float) -> str:
     text = f"{time:,.0f}" if time >= 100 else f"{time:.1f}" if time >= 10 else f"{time:.2f}"
     text = f"**{text}**" if time == best else text
     return text + "*" * (outcome.get("measured") == "earlier")
+
+
+def run_published() -> None:
+    """Train, test and record both networks, on the CPU in the README, too; Absent for a sample."""
+    if find_mnist() is None:
+        raise Absent("the published run needs the full MNIST data set: see the setup page")
+    record, ours = results.load("published_h200"), {}
+    for network in (MnistNetNaive, MnistNet):
+        model = network(784, 30, 10)
+        losses = model.epoch(*normalized(True)).tolist()
+        kept = {batch: losses[int(batch)] for batch in record["losses"]}
+        correct = round(test(model) * record["tested"])
+        ours[network.__name__] = {"losses": kept, "correct": correct}
+    what = "the published run, one epoch of 784-30-10 with seed 1234"
+    results.write(f"published_run_{backend.name}", {"what": what, "networks": ours})
+    if backend.name == "cpu":
+        put(PUBLISHED, published(ours))
+    print(published(ours))
+
+
+def published(ours: dict[str, Any]) -> str:
+    """The published losses beside ours, as a Markdown table."""
+    record = results.load("published_h200")
+    runs = [record, *ours.values()]
+    rows = [[i, *(f"{run['losses'][i]:.6f}" for run in runs)] for i in record["losses"]]
+    rows.append(["correct", *(f"{run['correct']} of {record['tested']:,}" for run in runs)])
+    return results.table(["batch", "published", *(f"`{name}`" for name in ours)], rows)

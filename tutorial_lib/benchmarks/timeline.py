@@ -1,11 +1,15 @@
-"""One step of the plain and of the fused network, statement by statement, on the host.
+"""Where the time goes: statements of a step on the host, phases of the one kernel, counters.
 
 The networks' own code is run, with a mark before each top-level statement of the functions in
 `PARTS`. A statement's time is that until the next mark, be it in a function that it calls.
 """
 
 import ast
+import csv
 import inspect
+import itertools
+import subprocess
+import sys
 import textwrap
 import time
 import types
@@ -16,10 +20,17 @@ import numpy as np
 
 from tutorial_lib import backend, results
 from tutorial_lib.backend import Array, xp
+from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import BATCH_SIZE, normalized
-from tutorial_lib.networks import MnistNet, MnistNetNaive
+from tutorial_lib.networks import MnistNet, MnistNetNaive, MnistNetOneKernel
 
 PARTS = ("step", "forward", "backward_output", "backward_hidden")
+METRICS = {  # of Nsight Compute
+    "ns": "gpu__time_duration.sum",
+    "arithmetic, % of peak": "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+    "memory, % of peak": "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
+    "L2 cache, % of peak": "lts__throughput.avg.pct_of_peak_sustained_elapsed",
+}
 
 
 def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callable[..., Any]:
@@ -37,10 +48,7 @@ def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callabl
 
 
 def profile(network: type, images: Array, labels: Array, repeats: int) -> dict[str, Any]:
-    """Median microseconds on the host: `host_total` of a step, `host_us` of each of `statements`.
-
-    The step is one on images (n, 784) with labels (n,), at 30 hidden units.
-    """
+    """Median host microseconds of a step at 30 hidden units, and of each of its `statements`."""
     marks: list[tuple[str, float]] = []
     passes, loss = [], xp.empty(1, xp.float32)
     model = network(784, 30, 10)
@@ -67,3 +75,44 @@ def run() -> None:
     for name, found in networks.items():
         rows = [[f"`{s['operation']}`", s["host_us"]] for s in found["statements"]]
         print(results.table([name, "µs"], rows))
+
+
+def run_phases() -> None:
+    """Time the one kernel phase by phase, print, write ``phases.json``; Absent without a GPU."""
+    if backend.name != "gpu":
+        raise Absent("the phases are those of a kernel on a GPU, and here is none")
+    from tutorial_lib.kernels.cuda import epoch_phases
+
+    found = {}
+    for width in (30, 128, 512):
+        parameters = MnistNetOneKernel(784, width, 10).parameters
+        for _ in range(2):  # the first compiles
+            found[str(width)] = epoch_phases(*normalized(True), parameters, 0.1)
+    what = "clock cycles of a step of the one kernel, as block 0 sees them, by phase"
+    results.write("phases", {"what": what, "widths": found})
+    rows = zip(found["30"], *(cycles.values() for cycles in found.values()))
+    print(results.table(["cycles", *found], rows))
+
+
+def run_counters() -> None:
+    """Profile one step of the fast rungs, print, write ``book/results/counters.json``. Compare the
+    kernels with each other: the profiler slows them. Absent if it may not read any."""
+    found = {}
+    flags = "--clock-control none --profile-from-start off --csv --page raw --print-units base"
+    ncu = ["ncu", *flags.split(), "--metrics", ",".join(METRICS.values()), sys.executable, "-m"]
+    for name, width in itertools.product(("inplace", "tuned", "merged", "one-kernel"), (30, 512)):
+        rung = f"tutorial_lib.benchmarks.rung --network {name} --hidden {width} --steps 1"
+        done = subprocess.run(ncu + rung.split(), capture_output=True, text=True, timeout=150)
+        found[f"{name}, {width}"] = kernels = parse(done.stdout)
+        if not kernels:
+            raise Absent(f"ncu profiled no kernel: {(done.stderr + done.stdout).strip()[-300:]}")
+        print(results.table([f"{name}, {width}", *METRICS], kernels))
+    record = {"what": "hardware counters of each kernel of a step", "metrics": METRICS}
+    results.write("counters", record | {"networks": found})
+
+
+def parse(printed: str) -> list[list[str]]:
+    """Name and `METRICS` of each kernel in what ``ncu --csv --page raw`` prints."""
+    rows = csv.DictReader(line for line in printed.splitlines() if line.startswith('"'))
+    names = ["Kernel Name", *METRICS.values()]
+    return [[row[name].partition("(")[0] for name in names] for row in rows if row["ID"]]

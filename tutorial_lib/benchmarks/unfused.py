@@ -56,10 +56,7 @@ def _kernel(epilog: str) -> Callable[..., None]:
 
 
 def in_one_kernel(epilog: str, z: Array, read: Array) -> tuple[Array, ...]:
-    """The epilog's work by one kernel that overwrites z; a bias gradient takes a row sum more.
-
-    Without a GPU there are no kernels: then it is `IN_CUPY`, computed by NumPy.
-    """
+    """By one kernel that overwrites z, and a sum for a bias gradient; on the CPU by `IN_CUPY`."""
     if backend.name == "cpu":
         return IN_CUPY[epilog](z, read)
     extra = {"RELU_AUX_BIAS": bool, "GELU_AUX_BIAS": z.dtype}.get(epilog)

@@ -24,10 +24,8 @@ def save(path: Path, model: MnistNetBase, losses: list[float], epoch: int, setti
 
 
 def load(path: Path, settings: str, *, resume: bool) -> dict[str, np.ndarray]:
-    """The arrays that `save` wrote, to resume from; none for a new run.
-
-    Raises ValueError for the checkpoint of other settings, or one that a new run would overwrite.
-    """
+    """The arrays that `save` wrote, to resume from; none for a new run. Raises ValueError for the
+    checkpoint of other settings, or one that a new run would overwrite."""
     if not resume:
         if path.exists() or not path.parent.is_dir():
             why = "it is there: --resume goes on from it" if path.exists() else "no such folder"

@@ -24,10 +24,7 @@ __all__ = ["loss_and_gradient", "output_layer", "train_epoch", "update_small"]
 
 
 def _checked(name: str, takes: str) -> Callable[..., Any]:
-    """The kernel of that name, or else its twin, which checks its arrays first.
-
-    `takes` names them and their shapes, in order; the same letter is the same size.
-    """
+    """The kernel of that name or its twin, once its arrays have the shapes that `takes` gives."""
     twin, arrays = getattr(in_numpy, name), [array.split() for array in takes.split(", ")]
 
     @functools.wraps(twin)

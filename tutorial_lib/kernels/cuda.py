@@ -1,7 +1,4 @@
-"""Compiles and launches the CUDA kernels beside this file, each by its numbers in `launches`.
-
-Arguments and results are those of `tutorial_lib.kernels.in_numpy`, which computes the same.
-"""
+"""Compiles the CUDA kernels beside this file; each is launched by its numbers in `launches`."""
 
 import functools
 import re

@@ -1,7 +1,4 @@
-"""What the hand-written CUDA kernels of the fast networks compute, in NumPy.
-
-Arguments and results are those of `tutorial_lib.kernels.cuda`, function by function.
-"""
+"""What the hand-written CUDA kernels compute, in NumPy: the functions of `cuda`, one by one."""
 
 from collections.abc import Sequence
 

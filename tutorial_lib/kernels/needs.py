@@ -48,10 +48,8 @@ def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
 
 
 def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
-    """What keeps the kernel from running on the device, by default the current GPU; the remedy.
-
-    In one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes.
-    """
+    """What keeps the kernel from running on the device, by default the current GPU; the remedy. In
+    one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes."""
     device = device or this_device()
     if device is None:
         return ""

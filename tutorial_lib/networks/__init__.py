@@ -13,9 +13,8 @@ from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.epochs import Graph, Loop
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
-from tutorial_lib.networks.merged import MnistNetMerged
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.one_kernel import MnistNetOneKernel, MnistNetTwin
+from tutorial_lib.networks.one_kernel import MnistNetMerged, MnistNetOneKernel, MnistNetTwin
 from tutorial_lib.networks.plans import MeasuredPlans, Plans, UncheckedPlans
 
 MnistNetUnchecked = partial(MnistNet, plans=UncheckedPlans, launch=Loop)

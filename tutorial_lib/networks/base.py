@@ -91,10 +91,7 @@ class MnistNetBase(AbstractContextManager):
         raise NotImplementedError
 
     def backward(self, grad: Array) -> tuple[Array, ...]:
-        """The gradients of the four parameters, given `grad` (n, num_outputs) of the logits.
-
-        It belongs to the last `forward`; RuntimeError if there was none.
-        """
+        """The four parameters' gradients, given that of the last logits; RuntimeError if none."""
         grad = self.check_gradient(grad)
         grad_weights_output, grad_bias_output = self.backward_output(grad)
         return *self.backward_hidden(grad), grad_weights_output, grad_bias_output

@@ -24,8 +24,7 @@ class Graph:
 
     The graph reads the very memory of `images` and `labels`: write other images into them, and the
     next epoch trains on those. Other arrays, another learning rate or batch size are recorded anew.
-    Labels are looked at when an epoch is recorded. Those written later are left to the kernels: an
-    image whose label is not 0 to 9 is left out, and the loss of its batch is NaN.
+    Labels are looked at when an epoch is recorded. Those written later are left to the kernels.
     """
 
     graph = losses = recorded = None  # of the last recording, and what it was made for

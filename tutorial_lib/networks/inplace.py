@@ -14,9 +14,7 @@ class MnistNetInPlace(MnistNet):
     """Gradient descent inside the matmuls: ``W ← -lr · gradient + 1 · W``, with c = W, in place.
 
     A step is five matmuls, one kernel for the loss and its gradient, and two updates of a bias.
-    The kernel looks at each label: an image whose label is not 0 to 9 is left out of the gradient,
-    and makes the loss of its batch NaN. Raises ValueError for other than 10 outputs, for which the
-    kernel is written.
+    Raises ValueError for other than 10 outputs, for which the kernel is written.
     """
 
     default_plans = UncheckedPlans

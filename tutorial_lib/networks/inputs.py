@@ -8,10 +8,7 @@ from tutorial_lib.backend import Array, xp
 
 
 def check_array(name: str, x: Array, dtype: type, shape: tuple) -> Array:
-    """`x` as a row-major array of that shape, in which "n" stands for any number but 0.
-
-    Raises TypeError for another type, ValueError for another shape.
-    """
+    """`x`, row-major, of that shape, "n" being any number but 0; TypeError, ValueError if not."""
     if not isinstance(x, xp.ndarray) or x.dtype != dtype:
         got = f"{type(x).__module__}.{type(x).__name__} {getattr(x, 'dtype', '')}".rstrip()
         raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {xp.dtype(dtype)}, not a {got}")
@@ -31,10 +28,8 @@ def check_learning_rate(learning_rate: float) -> None:
 
 
 def row_major(x: Array) -> Array:
-    """`x` where it is dense, row-major and begins at a multiple of 16 bytes; otherwise a copy.
-
-    A kernel gets a pointer, which knows no strides; an algorithm may load 16 bytes at once.
-    """
+    """`x` where it is dense, row-major and begins at a multiple of 16 bytes; otherwise a copy. A
+    kernel gets a pointer, which knows no strides; an algorithm may load 16 bytes at once."""
     strides = (x.itemsize * x.shape[-1], x.itemsize)[-x.ndim :]
     return x if x.strides == strides and address(x) % 16 == 0 else xp.array(x, order="C")
 

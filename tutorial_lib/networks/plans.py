@@ -1,7 +1,4 @@
-"""How the matmuls of a network are planned: checked or not, by the first or the fastest algorithm.
-
-A plan holds GPU resources, and is kept for as long as its network: `free` gives them back.
-"""
+"""How a network's matmuls are planned: checked or not, by the first or the fastest algorithm."""
 
 from typing import Any
 

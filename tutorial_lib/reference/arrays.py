@@ -1,7 +1,4 @@
-"""NumPy arrays as a capture sees them: what is done to them is written down, or refused.
-
-CuPy 14 refuses the same in a capture: calls of cuBLAS and the like, and reading a value.
-"""
+"""NumPy arrays as a capture sees them: what is done to them is written down, or refused."""
 
 import contextlib
 import functools
@@ -15,7 +12,7 @@ import numpy as np
 from tutorial_lib.reference import streams
 from tutorial_lib.reference.streams import launch, plain, refuse
 
-# What CuPy hands to cuBLAS or cuSOLVER, and what it cannot do without a look at the values.
+# CuPy 14 refuses in a capture what it hands to cuBLAS or cuSOLVER, and a look at values.
 LIBRARIES = {np.dot, np.vdot, np.inner, np.outer, np.tensordot, np.einsum, np.kron}
 VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress}
 VALUES |= {np.array_str, np.array_repr, np.array2string, np.save, np.allclose}

@@ -1,6 +1,5 @@
-"""What cuBLASLt knows of an array: a pointer, a shape, a memory order and one stride, or two.
+"""What cuBLASLt knows of an array: a pointer, a shape, a memory order and, of a batch, a stride.
 
-The second one, of a batch, leads from one matrix to the next.
 A view whose strides do not follow from these is read as other memory, without an error.
 """
 

@@ -2,8 +2,7 @@
 
 Arrays are held, not copied: change a weight in place and the next `execute` reads the change. A
 tensor of torch is copied, as nvmath copies what lies on the CPU.
-Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0, for
-matrices, or one batch of them, in float32 and float64.
+Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-python/>`_ 1.0.
 """
 
 from typing import Any

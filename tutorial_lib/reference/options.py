@@ -20,10 +20,8 @@ class MatmulComputeType(IntEnum):
 
 @dataclass
 class MatmulOptions:
-    """`inplace`: the result overwrites c. `compute_type`: accepted, without effect here.
-
-    `logger`: what is told of each phase, at INFO; None for the root logger.
-    """
+    """`inplace`: the result overwrites c. `compute_type`: accepted, without effect here. `logger`:
+    what is told of each phase, at INFO; None for the root logger."""
 
     inplace: bool = False
     compute_type: int | None = None

@@ -124,9 +124,7 @@ def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
 
 def uniform(low: float = 0, high: float = 1, size: Size = None, dtype: type = float) -> np.ndarray:
     """The next numbers of the stream in [low, high), of shape `size`; TypeError unless float32.
-
-    Computes ``low + u * (high - low)`` with one rounding, as the GPU's fused multiply-add does.
-    """
+    Computes ``low + u * (high - low)`` with one rounding, as the GPU's fused multiply-add does."""
     low, high = np.float32(low), np.float32(high)
     u = random_sample(np.broadcast(low, high).shape if size is None else size, dtype)
     u[...] = u * np.float64(high - low) + low  # float64 holds the product exactly

@@ -84,10 +84,8 @@ class StatedMatmul(contextlib.AbstractContextManager):
         epilog_inputs: Arrays | None = None,
         stream: Any = None,
     ) -> None:
-        """Swap pointers: the next `execute` reads new memory with the layout of the old operand.
-
-        A wrong one gives wrong numbers, or a ValueError where it lies outside the array's memory.
-        """
+        """Swap pointers: the next `execute` reads new memory with the layout of the old operand. A
+        wrong one gives wrong numbers, or a ValueError where it lies outside the array's memory."""
         self.require_not_freed()
         for scale, value in ((self.beta, beta), (self.alpha, alpha)):
             if value is not None:

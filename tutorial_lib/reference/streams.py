@@ -46,10 +46,8 @@ def current_stream() -> Stream:
 
 
 class Recording:
-    """What a capture wrote down; `kind` is the type of the arrays that it makes.
-
-    What may run in parallel is launched in an order that alternates, so that a race shows.
-    """
+    """What a capture wrote down; `kind` is the type of the arrays that it makes. What may run in
+    parallel is launched in an order that alternates, so that a race shows."""
 
     def __init__(self, kind: type[np.ndarray]) -> None:
         self.kind = kind
@@ -99,10 +97,8 @@ def refuse(what: str, error: type[Exception] = RuntimeError) -> None:
 
 
 def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """``function(*args, **kwargs)``; during a capture, written down as one launch, too.
-
-    A replay calls it again with the same arrays and writes over what it returned.
-    """
+    """``function(*args, **kwargs)``; during a capture, written down as one launch, too. A replay
+    calls it again with the same arrays and writes over what it returned."""
     global recording
     capture, given = recording, (args, kwargs)
     args, kwargs = plain(args), plain(kwargs)

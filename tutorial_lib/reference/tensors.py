@@ -1,7 +1,4 @@
-"""torch's tensors on the CPU: nvmath copies them to the GPU, and the result back.
-
-NumPy's arrays play those of a GPU, which are held as they are. torch comes with its tensors.
-"""
+"""torch's tensors on the CPU, which nvmath copies; NumPy's arrays play those of a GPU."""
 
 import sys
 from typing import Any

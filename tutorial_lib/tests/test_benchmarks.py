@@ -9,7 +9,7 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import contest, counters, ladder, published, readme, sweep, timeline
+from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Problem
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
@@ -27,7 +27,7 @@ def folder(monkeypatch, tmp_path):
         (tmp_path / f"{name}.json").write_text((results.RESULTS / f"{name}.json").read_text())
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
-    blocks = (f"{begin}\nold\n{readme.END}\n" for begin in (readme.BEGIN, published.BEGIN))
+    blocks = (f"{begin}\nold\n{readme.END}\n" for begin in (readme.BEGIN, readme.PUBLISHED))
     readme.README.write_text("".join(blocks))
     return tmp_path
 
@@ -134,12 +134,17 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
         ("ladder --only nobody", "no name contains any of .'nobody'.: published loader; publi"),
         ("phases", "those of a kernel on a GPU"),
         ("counters", "'ncu'"),
+        ("kernels", "kernels are counted on a GPU, and here is none"),
+        ("fusion --quick", "fusion is timed on a GPU, and here is none"),
+        ("kernels --widths 30", "unrecognized arguments: --widths 30"),
+        ("fusion --only RELU_BIAS", "unrecognized arguments: --only RELU_BIAS"),
         ("published", "needs the full MNIST data set"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    monkeypatch.setattr(counters, "backend", Namespace(name="cpu"))
-    monkeypatch.setattr(published, "find_mnist", lambda: None)
+    for measuring in (fusion, profiler, timeline):
+        monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
+    monkeypatch.setattr(readme, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit):
         command_line.main(command.split())
@@ -178,7 +183,7 @@ def test_the_published_run_is_recorded_and_put_into_the_readme(capsys):
     assert lines[2] == "| 0 | 0.683328 | 0.683328 | 0.683328 |"
     assert lines[-1] == "| correct | 9131 of 9,984 | 9131 of 9,984 | 9131 of 9,984 |"
     assert list(results.load(f"published_run_{backend.name}")["networks"])[1] == "MnistNet"
-    in_readme = "\n".join([published.BEGIN, *lines, readme.END]) in readme.README.read_text()
+    in_readme = "\n".join([readme.PUBLISHED, *lines, readme.END]) in readme.README.read_text()
     assert in_readme == (backend.name == "cpu")
 
 
@@ -196,8 +201,8 @@ def test_the_timeline_of_a_step_is_that_of_the_network_s_own_code(network):
 
 def test_counters_are_read_from_what_ncu_prints():
     values = ["1,234", "1", "2", "3"]
-    lines = [["ID", "Kernel Name", *counters.METRICS.values()], ["", "", "ns", *"%%%"]]
+    lines = [["ID", "Kernel Name", *timeline.METRICS.values()], ["", "", "ns", *"%%%"]]
     lines.append(["0", "gemm<float, 4>(Params)", *values])
     printed = "\n".join(json.dumps(line, separators=(",", ":"))[1:-1] for line in lines)
-    found = counters.parse(f'==PROF== Connected to process 7\n{{"check": {{}}}}\n{printed}')
+    found = timeline.parse(f'==PROF== Connected to process 7\n{{"check": {{}}}}\n{printed}')
     assert found == [["gemm<float, 4>", *values]]

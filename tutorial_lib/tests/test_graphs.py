@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import weakref
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -199,6 +200,20 @@ def test_an_error_of_the_work_comes_out_as_itself_and_no_garbage_is_collected(ru
     still_works()
 
 
+def test_a_graph_that_is_freed_lets_go_of_its_memory_at_once():
+    out, held = xp.zeros(1, xp.float32), []
+
+    def work():
+        big = xp.ones(1 << 22, xp.float32)
+        held[:] = [weakref.ref(big)]
+        out[...] = big[:1]
+
+    graph = CapturedWork(work)
+    assert held[0]() is not None if backend.name == "cpu" else graph.pool.total_bytes() > 1 << 23
+    graph.free()
+    assert held[0]() is None if backend.name == "cpu" else graph.pool.total_bytes() == 0
+
+
 def ordered(out):
     x = out * 3
     with Branch() as first:
@@ -267,7 +282,11 @@ def test_on_a_gpu_a_capture_calls_only_what_cupy_has(monkeypatch):
     monkeypatch.setattr(backend, "synchronize", lambda: None)
     monkeypatch.setattr(backend, "name", "gpu")
     calls = []
-    CapturedWork(lambda: calls.append(1)).replay()
+    graph = CapturedWork(lambda: calls.append(1))
+    graph.replay()
+    graph.pool.free_all_blocks.assert_not_called()
+    graph.free()
+    graph.pool.free_all_blocks.assert_called_once_with()
     with Branch() as side:
         calls.append(2)
     side.join()

@@ -3,9 +3,10 @@
 import pytest
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import published, readme
+from tutorial_lib.benchmarks import fusion, profiler, readme
 
 README = readme.README.read_text()
+SOURCES = {"fusion": fusion.SOURCES, "kernels": profiler.SOURCES}
 
 
 def test_records_name_machine_and_versions():
@@ -14,11 +15,20 @@ def test_records_name_machine_and_versions():
         assert record["what"]
         assert record["machine"]
         assert record["versions"]
+        assert path.stem in SOURCES or not record.get("sources")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_record_is_older_than_the_code_that_it_measured(name):
+    sources = results.load(name)["sources"]
+    again = f"measure again: python -m tutorial_lib.benchmarks {name}"
+    assert set(sources) == set(SOURCES[name]), again
+    assert not results.stale({"sources": sources}), again
 
 
 def test_the_table_in_the_readme_is_that_of_the_record():
     networks = results.load("published_run_cpu")["networks"]
-    assert f"{published.BEGIN}\n{published.table(networks)}\n{readme.END}" in README
+    assert f"{readme.PUBLISHED}\n{readme.published(networks)}\n{readme.END}" in README
     for network in networks.values():
         assert network["correct"] == 9131
         for batch, loss in results.load("published_h200")["losses"].items():
@@ -36,7 +46,7 @@ def test_the_numbers_in_the_readme_are_those_of_the_records():
     text = " ".join(README.split())
     epochs = results.load("published_h200")["epoch_milliseconds"]
     fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
-    assert f"an epoch of the fused network takes {fused} ms and the plain one {plain} ms" in text
+    assert f"its epoch takes {fused} ms fused and {plain} ms plain" in text
     record = results.load("conformance")
     assert f"on an H100: {record['matmul']['cases']:,} matmuls" in text
     assert "H100" in record["machine"]

@@ -42,15 +42,39 @@ def test_the_figures_of_a_card_are_those_of_the_record_s_machine():
 def test_records_are_compact_whole_and_say_where_they_were_made(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     content = {"what": "x", "samples": [1.5, 2e-05, -3], "names": ["a 1", "b"], "empty": []}
-    path = results.write("first_look_h200", content, packages=["numpy", "no-such-package"])
+    more = {"packages": ["numpy", "no-such-package"], "sources": ["graphs.py"]}
+    path = results.write("first_look_h200", content, **more)
     assert '"samples": [1.5, 2e-05, -3]' in path.read_text()
     loaded = results.ladder()  # the first look stands in until there is one
     assert {key: loaded[key] for key in content} == content
     assert loaded["versions"].keys() == {"python", "numpy"}
     assert loaded["machine"] == results.machine()
+    assert loaded["sources"] == {"graphs.py": results.digest("graphs.py")}
     assert [p.name for p in tmp_path.iterdir()] == ["first_look_h200.json"]
     assert results.write("ladder", {"what": "whole"}) == tmp_path / "ladder.json"
     assert results.ladder()["what"] == "whole"
+
+
+CODE = '"""A module."""\n\ndef f(x):\n    """Two\n    lines."""\n    return x > 0, "no"  # one\n'
+SAME = [
+    ("A module.", "Another."),
+    ("Two\n", "One\n"),
+    ("  # one", ""),
+    ("one", "2 'or' \"3\""),
+    ("x >", "x  >"),
+]
+OTHER = [("> 0", "> 1"), ("f(x)", "g(x)"), (">", ">="), ("no", "on"), ("# one\n", "\nf = 1\n")]
+
+
+@pytest.mark.parametrize(("old", "new"), SAME + OTHER)
+def test_a_digest_changes_with_the_code_alone_and_names_what_is_stale(old, new, tmp_path):
+    files = [str(tmp_path / name) for name in ("a.py", "b.py")]
+    for file in files:
+        (tmp_path / file).write_text(CODE)
+    measured = {"sources": {file: results.digest(file) for file in files}}
+    (tmp_path / "b.py").write_text(CODE.replace(old, new))
+    assert old in CODE
+    assert results.stale(measured) == files[1:] * ((old, new) in OTHER)
 
 
 def record(**more):
