@@ -5,6 +5,7 @@ import functools
 import gzip
 import http.server
 import threading
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -15,41 +16,6 @@ from built import BOOK, PAGES, need_book, visiting
 LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
 STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
 LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
-# Elements whose content is wider than they are, other than those that visibly scroll.
-TOO_WIDE = """(media) => [...document.querySelectorAll("html, body *")].filter((element) => {
-  if (element.scrollWidth <= element.clientWidth + 1 || element.closest("mjx-container *"))
-    return false;
-  const overflow = getComputedStyle(element).overflowX;
-  const cut = element.tagName === "HTML" || (overflow !== "visible" && element.clientWidth > 1);
-  if (!cut) return false;
-  const seen = element.offsetHeight - element.clientHeight > 4;  // its scroll bar
-  const scrolls = element.matches("div.math mjx-container, .pst-scrollable-table-container")
-    || (element.matches("span.math")  // with a reason that is seen
-      && element.querySelector("mjx-math").offsetWidth > element.clientWidth);
-  return media === "print" || !(scrolls && seen && overflow === "auto");
-}).map((element) => `${element.tagName}.${element.className}, ${element.scrollWidth} in `
-  + `${element.clientWidth}: ${element.textContent.trim().slice(0, 40)}`)"""
-INK = """() => [...new Set([...document.querySelectorAll("html, body *")].map((element) => {
-  const { color, backgroundColor } = getComputedStyle(element);
-  return `${color} on ${backgroundColor}`;
-}))]"""
-# In a block of code, of the tokens of a class the first stays, the others become plain text.
-ONE_OF_EACH = """() => document.querySelectorAll("pre > span:not(:has(*))").forEach((token) => {
-  const first = token.parentElement.querySelector(`:scope > [class="${token.className}"]`);
-  if (token !== first) token.replaceWith(token.textContent);
-})"""
-# For axe-core, which reads the same few colors anew for each word.
-REMEMBER = """;(() => {
-  const { Color } = axe.commons.color, parse = Color.prototype.parseString, known = {};
-  Color.prototype.parseString = function (text) {
-    const { r, g, b, alpha } = (known[text] ??= new Color(parse.call(this, text)));
-    return Object.assign(this, { r, g, b, alpha });
-  };
-})()"""
-UNFOLD = """() => {
-  window.dispatchEvent(new Event("beforeprint"));
-  document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
-}"""
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +66,8 @@ def opened(request, browser):
         opened.wait_for_function(f"document.querySelectorAll('mjx-container').length >= {formulas}")
         opened.evaluate("async () => { await window.MathJax?.startup?.promise }")  # all read aloud
         assert opened.locator("mjx-merror").count() == 0
-        opened.evaluate(UNFOLD)
+        opened.add_script_tag(path=Path(__file__).with_name("pages.js"))
+        opened.evaluate("unfold()")
         opened.add_style_tag(content="* { transition: none !important }")  # no color on its way
         yield opened
 
@@ -122,7 +89,7 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(opened):
         for media, width in LAYOUTS:
             opened.emulate_media(media=media)
             opened.set_viewport_size({"width": width, "height": 740})
-            if found := opened.evaluate(TOO_WIDE, media):
+            if found := opened.evaluate("(media) => tooWide(media)", media):
                 cut[font, media, width] = found[:5]
         forced.evaluate("(style) => style.remove()")
     assert not cut
@@ -134,8 +101,8 @@ def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
     One rule exempts the bibliography, whose list items Sphinx makes.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    axe.axe_script += REMEMBER
-    opened.evaluate(ONE_OF_EACH)
+    axe.axe_script += "; rememberColors(axe.commons.color)"
+    opened.evaluate("keepOneTokenOfEachClass()")
     opened.set_viewport_size({"width": 1280, "height": 720})
     serious = {}
     for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
@@ -146,9 +113,9 @@ def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
             if found["impact"] in ("serious", "critical") and not own:
                 serious[theme, found["id"]] = [node["target"] for node in found["nodes"]][:5]
     assert not serious
-    assert opened.evaluate(INK) != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+    assert opened.evaluate("ink()") != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
     opened.emulate_media(media="print")
-    assert opened.evaluate(INK) == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+    assert opened.evaluate("ink()") == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
 
 
 @pytest.fixture

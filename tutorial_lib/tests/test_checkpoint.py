@@ -32,16 +32,13 @@ def test_what_is_saved_is_loaded(saved):
         np.testing.assert_array_equal(arrays[name], to_numpy(getattr(network(), name)))
 
 
-def test_another_run_is_refused_with_both_settings(saved):
-    other = RUN.replace("256", "128")
-    with pytest.raises(ValueError, match=f"run.npz is of another run: {RUN}; this is {other}"):
-        checkpoint.load(saved, other, resume=True)
-
-
-def test_a_new_run_overwrites_nothing_and_makes_no_folder(saved):
-    for path, why in ((saved, "it is there: --resume"), (saved / "run", "no such folder")):
-        with pytest.raises(ValueError, match=f"{path} cannot become a new checkpoint, {why}"):
-            checkpoint.load(path, RUN, resume=False)
+def test_another_run_is_refused_with_both_settings_and_a_new_one_overwrites_nothing(saved):
+    other, new = RUN.replace("256", "128"), "run.* cannot become a new checkpoint, "
+    message = f"run.npz is of another run: {RUN}; this is {other}"
+    refused = [(saved, True, message), (saved, False, f"{new}it is there: --resume")]
+    for path, resume, message in [*refused, (saved / "run", False, f"{new}no such folder")]:
+        with pytest.raises(ValueError, match=message):
+            checkpoint.load(path, other, resume=resume)
 
 
 def test_nothing_is_unpickled(saved):
