@@ -210,7 +210,9 @@ def test_a_quick_run_writes_a_record_of_the_promised_form(monkeypatch, tmp_path)
     assert len(record["points"]) == 2 * 5 * 2  # every eleventh size
     check_points(record["points"])
     assert pool().free_all_blocks.call_count == 8
+    monkeypatch.setattr(fusion.CapturedWork, "free", free := mock.Mock())
     low, median, high = fusion.in_a_graph(lambda: xp.add(1, 1))
+    free.assert_called_once_with()
     assert 0 < low <= median <= high < 1e4
 
 
