@@ -1,7 +1,7 @@
-"""`python book/tools/gain.py` writes book/_static/gain.svg: what a fused call gains, over K.
+"""`python book/tools/gain.py` writes book/_static/gain.svg: the gain over product + kernel, by K.
 
-The gain is the time of a matmul and one elementwise kernel, divided by that of the fused call, in
-the record fusion.json.
+The gain is the time of product + kernel ("one kernel" in the record fusion.json), divided by that
+of the fused call.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """`python book/tools/pays.py` writes book/_static/widgets/measured.js, for "Does fusion pay?".
 
-It needs the records fusion.json and kernels.json. The page estimates the times of a matmul, alone,
-fused with an epilog, and followed by the epilog's work in other kernels:
+It needs the records fusion.json and kernels.json. The page estimates the times of a plain product,
+of a fused call, of product + kernel ("one kernel" in the record) and of product + CuPy calls:
 
 - Ideally, each kernel takes 1 µs to start. Then the matmul takes the longer of two times: its
   operations at the card's peak, or its bytes at the card's bandwidth. Each later kernel takes its
@@ -93,7 +93,7 @@ def estimate(
 def errors(sizes: np.ndarray, logs: np.ndarray, reach: float = 0) -> np.ndarray:
     """How wrong each point (points, 3) is when estimated without those up to `reach` octaves away.
 
-    In logarithms: of the gain over one kernel, of that over calls, and of the fused call's time.
+    In logarithms: of the gain over product + kernel, of that over calls, and of the fused time.
     """
     found = []
     for size, own in zip(sizes, logs):
@@ -176,7 +176,7 @@ def main() -> None:
     data = collect(fusion, results.load("kernels"))
     data["errors"] = judge(data, fusion)
     MEASURED.write_text(script(data), encoding="utf-8")
-    print("errors of the gain over one kernel, in logarithms; nine in ten points stay below:")
+    print("errors of the gain over product + kernel, in logarithms; nine in ten points stay below:")
     for arithmetic, of_epilogs in data["errors"].items():
         for epilog, kinds in of_epilogs.items():
             print(arithmetic, epilog, *(f"{kind} {x[0]:.3f}" for kind, x in kinds.items()))

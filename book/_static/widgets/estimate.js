@@ -7,7 +7,7 @@ window.FusionBook = window.FusionBook || {};
   const PAYS = 1.05; // less than 5 % is no reason to rewrite a program
   const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-  // The least microseconds of [matmul, fused, one kernel, calls] at size [M, N, K], by the card's data sheet.
+  // The least microseconds of [plain product, fused call, product + kernel, product + CuPy calls] at size [M, N, K], by the card's data sheet.
   function ideal(data, { arithmetic, epilog, size: [m, n, k] }, card) {
     const width = data.bytes[arithmetic];
     const [bandwidth, peak] = [card.bandwidth * 1e6, card.peaks[arithmetic] * 1e6]; // a microsecond
@@ -70,13 +70,13 @@ window.FusionBook = window.FusionBook || {};
   function judge(gain, error) {
     const [low, high] = [gain / Math.exp(error), gain * Math.exp(error)];
     let word = gain > 1 ? "Probably" : "Probably not";
-    if (gain < PAYS && gain > 1 / PAYS) word = "Hardly";
+    if (gain < PAYS && gain > 1 / PAYS) word = "About equal";
     if (low >= PAYS) word = "Yes";
     if (high <= 1 / PAYS) word = "No";
     return { word, gain, low, high };
   }
 
-  // Bytes that one kernel need not move, if it does what a matmul and an elementwise kernel do.
+  // Bytes that a single fused kernel need not move, but product + kernel must.
   function saved(data, { arithmetic, epilog, size: [m, n] }) {
     const [, fused, kernel] = data.chains[epilog].map(([, elements, masks]) => elements * data.bytes[arithmetic] + masks);
     return m * n * (kernel - fused);

@@ -13,7 +13,6 @@ window.FusionBook = window.FusionBook || {};
   const ratio = (value) => (value < 9.995 ? value.toFixed(2) : rounded(value));
   const shape = (size) => size.map(grouped).join(" × ");
   const percent = (error) => `${Number((100 * (Math.exp(error) - 1)).toPrecision(2))}%`;
-  const rival = (epilog) => (epilog.endsWith("BGRAD") ? "an elementwise kernel and a row sum" : "one elementwise kernel");
 
   function bytes(value) {
     const power = Math.min(4, Math.floor(Math.log10(value) / 3));
@@ -34,11 +33,11 @@ window.FusionBook = window.FusionBook || {};
     return wrong;
   }
 
-  function answer({ epilog }, { times: [, fused, kernel, calls], errors }) {
+  function answer({ times: [, fused, kernel, calls], errors }) {
     const first = judge(kernel / fused, errors[0]);
-    const say = ({ gain, low, high }, what) => `about ${ratio(gain)} times as fast as a matmul and ${what} (${ratio(low)} to ${ratio(high)})`;
-    return `${first.word}: the fused call is ${say(first, rival(epilog))}, `
-      + `and ${say(judge(calls / fused, errors[1]), "separate CuPy calls")}.`;
+    const say = ({ gain, low, high }, what) => `about ${ratio(gain)} times as fast as product + ${what} (${ratio(low)} to ${ratio(high)})`;
+    return `${first.word}: the fused call is ${say(first, "kernel")}, `
+      + `and ${say(judge(calls / fused, errors[1]), "CuPy calls")}.`;
   }
 
   // What the estimate rests on, and how wrong it may be.
@@ -62,20 +61,19 @@ window.FusionBook = window.FusionBook || {};
   }
 
   function traffic(query, plain, fused, data) {
-    const save = `A fused call that is one kernel moves ${bytes(saved(data, query))} less than a matmul and ${rival(query.epilog)}.`;
-    if (!plain || !fused) return `${save} How many kernels this call is was not counted.`;
+    const save = `A single fused kernel moves ${bytes(saved(data, query))} less than product + kernel.`;
+    if (!plain || !fused) return `${save} The kernels of this call were not counted.`;
     const more = fused.count - plain.count;
     const extra = more > 0
-      ? `This call is not one kernel: cuBLASLt launches ${more} more than for the plain matmul, and moves the result again.`
-      : "This call launches no more kernels than the plain matmul.";
-    return `${save} ${extra} (Counted at ${shape(fused.size)}; each operation after a matmul is taken as one kernel.)`;
+      ? `The call is not one kernel: cuBLASLt launches ${more} ${more > 1 ? "kernels" : "kernel"} more than for the plain product, so it saves less or nothing.`
+      : "The call launches no more kernels than the plain product.";
+    return `${save} ${extra} (Counted at ${shape(fused.size)}; each CuPy operation is taken as one kernel.)`;
   }
 
   function showTimes(body, { epilog }, found, plain, fused, data) {
-    const third = epilog.endsWith("BGRAD") ? "matmul, one kernel, row sum" : "matmul, one kernel";
     const counts = data.chains[epilog].map(([after]) => plain && plain.count + after);
     counts[1] = fused && fused.count;
-    body.replaceChildren(...["matmul alone", "fused call", third, "matmul, CuPy calls"].map((name, i) =>
+    body.replaceChildren(...["plain product", "fused call", "product + kernel", "product + CuPy calls"].map((name, i) =>
       row(name, String(counts[i] ?? "–"), rounded(found.times[i]))));
   }
 
@@ -93,9 +91,10 @@ window.FusionBook = window.FusionBook || {};
       showTimes(part("times"), query, found, plain, fused, data);
       const lines = [...basis(query, found, data), traffic(query, plain, fused, data)];
       part("notes").replaceChildren(...lines.map((line) => element("li", {}, line)));
+      part("mask").hidden = query.epilog !== "RELU_AUX_BIAS";
       part("points").replaceChildren(...found.points.slice(0, NEAREST).map(({ size, values }) =>
         row(shape(size), ...values.slice(1).map(rounded), ratio(values[2] / values[1]))));
-      return answer(query, found);
+      return answer(found);
     }
 
     function update() {
