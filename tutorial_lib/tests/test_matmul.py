@@ -112,12 +112,7 @@ STATEMENTS = [
     ((A, B, ones(4, 1)), {"beta": 1, "options": IN_PLACE}, ValueError, r"shape \(4, 5\), it"),
     ((A, B), {"alpha": "much"}, ValueError, "alpha.*cannot be converted to float32"),
     ((A, B), {"options": {"compute_type": 70}}, ValueError, "COMPUTE_64F"),
-    (
-        (np.broadcast_to(ones(3), (4, 3)), B),
-        {},
-        ValueError,
-        r"operand a has strides \(0, 4\) bytes.*with \(12, 4\).*copy it",
-    ),
+    ((np.broadcast_to(ones(3), (4, 3)), B), {}, ValueError, r"\(0, 4\) b.*\(12, 4\).*copy it"),
     ((A, B, ones(4, 2)[:, :1]), {"beta": 1}, ValueError, r"c has strides \(8, 0\).*with \(0, 4\)"),
 ]
 

@@ -47,28 +47,27 @@ class Lab(contextlib.ExitStack):
         self.new_bias = {"epilog_inputs": {"bias": self.bias}}
         self.inputs = {"bias": self.bias, "relu_aux": self.input("relu_aux", (1, 16), seed=3)}
 
-    def view(self, shape, strides, dtype="float32", seed=9):
-        """An array with these strides, in elements: whatever is read lies in a larger one."""
+    def view(self, shape, strides=None, dtype="float32", seed=9):
+        """An array with these strides, in elements, or dense; what is read lies in a larger one."""
         numbers = np.random.default_rng(seed).integers(0 if dtype == "uint8" else -3, 4, 1000)
         room = self.xp.asarray(numbers.astype(dtype))[500:]
-        strides = [room.itemsize * stride for stride in strides]
+        strides = [room.itemsize * x for x in strides or np.empty(shape, np.uint8).strides]
         return self.xp.lib.stride_tricks.as_strided(room, shape, strides)
 
     def dense(self, *shape, seed=0):
-        return self.view(shape, by_rows(shape), seed=seed)
+        return self.view(shape, seed=seed)
 
     def input(self, name, strides, seed=7):
-        return self.view(SHAPES[name], strides, "uint8" if name == "relu_aux" else "float32", seed)
+        return self.made((SHAPES[name], strides), name, seed)
 
-    def made(self, x, dtype="float32", seed=3):
-        """An array of a shape, or of a shape and strides."""
-        shape, strides = x if isinstance(x[0], tuple) else (x, by_rows(x))
-        return self.view(shape, strides, dtype, seed)
+    def made(self, x, name="", seed=3):
+        """An array of a shape, or of a shape and strides; masks, by their name, are of bytes."""
+        shape, strides = x if isinstance(x[0], tuple) else (x, None)
+        return self.view(shape, strides, "uint8" if name == "relu_aux" else "float32", seed)
 
     def batch(self, epilog=None, a=(BATCH, M, K), b=(K, N), c=None, inplace=False, **inputs):
         tensors = [self.made(x, seed=i) for i, x in enumerate((a, b, c)) if x]
-        kinds = {"bias": "float32", "relu_aux": "uint8"}
-        inputs = {name: self.made(x, kinds[name]) for name, x in inputs.items()}
+        inputs = {name: self.made(x, name) for name, x in inputs.items()}
         arguments = {"beta": 2.0, "options": {"inplace": inplace}} if c else {}
         return self.computed(*tensors, epilog=epilog, inputs=inputs, **arguments)
 
@@ -155,10 +154,6 @@ class Lab(contextlib.ExitStack):
 def result(mm, algorithm=None):
     """What a planned Matmul computes, by name."""
     return meaning(named(mm.execute(algorithm=algorithm)), M)
-
-
-def by_rows(shape):
-    return tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
 
 
 def by_columns(x):
@@ -261,22 +256,16 @@ for _name, (_kinds, _ask) in VIEWS.items():
     for _kind, _strides in _kinds.items():
         QUESTIONS[f"{_name} {_kind}"] = functools.partial(_ask, s=_strides)
 
-for _first, _thens in {
-    None: [E.BIAS],
-    E.BIAS: [E.BIAS, None, E.RELU_AUX],
-    E.RELU: [None, E.BIAS],
-    E.RELU_AUX: [E.RELU_AUX, E.GELU_AUX, E.BIAS],
-    E.GELU_AUX: [E.RELU_AUX],
-    E.DRELU: [E.RELU],
-    E.DRELU_BGRAD: [E.RELU_AUX_BIAS, E.BIAS],
-    E.BGRADB: [E.BIAS],
-}.items():
-    for _then in _thens:
-        _names = ["no epilog" if epilog is None else epilog.name for epilog in (_first, _then)]
-        _name = "planned with {}, then with {}".format(*_names)
-        QUESTIONS[_name] = lambda q, plans=(_first, _then): q.planned_anew(*plans)
-        if _first not in (None, _then):
-            STRICTER.add(_name)
+_PLANS = [(None, E.BIAS), (E.BIAS, E.BIAS), (E.BIAS, None), (E.BIAS, E.RELU_AUX), (E.RELU, None)]
+_PLANS += [(E.RELU, E.BIAS), (E.RELU_AUX, E.RELU_AUX), (E.RELU_AUX, E.GELU_AUX)]
+_PLANS += [(E.RELU_AUX, E.BIAS), (E.GELU_AUX, E.RELU_AUX), (E.DRELU, E.RELU)]
+_PLANS += [(E.DRELU_BGRAD, E.RELU_AUX_BIAS), (E.DRELU_BGRAD, E.BIAS), (E.BGRADB, E.BIAS)]
+for _plans in _PLANS:
+    _names = ["no epilog" if epilog is None else epilog.name for epilog in _plans]
+    _name = "planned with {}, then with {}".format(*_names)
+    QUESTIONS[_name] = lambda q, plans=_plans: q.planned_anew(*plans)
+    if _plans[0] not in (None, _plans[1]):
+        STRICTER.add(_name)
 
 # Wrong plans, algorithms, scale factors, options and types.
 _LIST = [0.0] * M
