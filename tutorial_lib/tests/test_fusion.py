@@ -101,7 +101,8 @@ def test_both_forms_compute_what_the_fused_call_does(
     by_a_kernel, epilog, arithmetic, m, n, k, seed
 ):
     case, z, fused, read = made(epilog, m, n, k, seed, arithmetic)
-    bound = fusion.BOUND[arithmetic]
+    # At odd sizes, one of two plans in TF32 may fall back to float32.
+    bound = 2e-3 if arithmetic == "tf32" else fusion.BOUND[arithmetic]
     for form in (in_cupy, by_a_kernel):
         found = form(epilog, z.copy(order="K"), read)
         assert len(found) == len(fused)
