@@ -106,13 +106,6 @@ class CuBLASLt:
         return pointed(address + offset, dtype, (layout.rows, layout.cols), strides)
 
 
-def _no_workspace(*args, **kwargs):
-    """Nothing is allocated, nothing given back."""
-    workspace = mock.MagicMock(raw_ptr=0, size=0)
-    workspace.allocate_perhaps.return_value = contextlib.nullcontext(workspace)
-    return workspace
-
-
 def install(patch):
     """Put the stand-in under nvmath; NumPy arrays count as arrays of device 0."""
     library = CuBLASLt()
@@ -131,10 +124,10 @@ def install(patch):
     patch.setattr(wrapper._TENSOR_TYPES["numpy"], "device_id", 0)
     wrapper.maybe_register_package("torch")
     torch_tensor = wrapper._TENSOR_TYPES["torch"]
-    patch.setattr(
-        torch_tensor, "to", lambda x, device, stream_holder: torch_tensor(x.tensor.clone())
-    )
-    patch.setattr(matmulmod, "Workspace", _no_workspace)
+    patch.setattr(torch_tensor, "to", lambda x, *args, **kwargs: torch_tensor(x.tensor.clone()))
+    workspace = mock.MagicMock(raw_ptr=0, size=0)  # nothing is allocated, nothing given back
+    workspace.allocate_perhaps.return_value = contextlib.nullcontext(workspace)
+    patch.setattr(matmulmod, "Workspace", lambda *args, **kwargs: workspace)
     patch.setattr(matmulmod, "get_handle", lambda device: 1)
     patch.setattr(matmulmod._algorithmmod.Algorithm, "algorithm_id", 0)
     stream = SimpleNamespace(obj=None, ptr=0, ctx=contextlib.nullcontext())

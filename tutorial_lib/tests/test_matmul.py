@@ -20,7 +20,6 @@ def ones(*shape, dtype=np.float32, order="C"):
 
 A, B, C, BIAS = ones(4, 3), ones(3, 5), ones(4, 5), ones(4)
 MASK = epilogs.pack_mask(np.ones((4, 5), bool))
-GELU_AUX = ones(8, 5, order="F")
 IN_PLACE = {"inplace": True}
 
 
@@ -134,7 +133,7 @@ def test_a_statement_that_is_refused_says_why(operands, arguments, error, match)
         (E.DRELU, {"relu_aux": np.ascontiguousarray(MASK)}, ValueError, "column-major"),
         (E.DRELU, {"relu_aux": np.zeros((16, 10), "u1", "F")[:, ::2]}, ValueError, "columns of"),
         (E.DRELU_BGRAD, {"relu_aux": MASK.astype(np.int8)}, ValueError, "uint8"),
-        (E.DGELU_BGRAD, {"gelu_aux": GELU_AUX.astype(float)}, ValueError, "float32"),
+        (E.DGELU_BGRAD, {"gelu_aux": ones(8, 5, dtype=float, order="F")}, ValueError, "float32"),
         (E.DEFAULT, None, AssertionError, "Not supported"),
         (int(E.RELU), None, AttributeError, "MatmulEpilog"),
     ],

@@ -89,9 +89,7 @@ def main() -> None:
     for what, where in disagreements.items():
         disagreements[what] = [*where[:5], f"{len(where)} in all"]
     results.write("conformance", content, packages=["numpy", "nvmath-python"])
-    runs = [
-        run for by_arithmetic in content["candidates"].values() for run in by_arithmetic.values()
-    ]
+    runs = [run for found in content["candidates"].values() for run in found.values()]
     wrong = any(run["agree"] < run["candidates"] for run in runs)
     found = disagreements, content["questions"]["disagreements"], content["random"]["different"]
     sys.exit(wrong or any(found))
