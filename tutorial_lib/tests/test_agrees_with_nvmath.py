@@ -195,10 +195,7 @@ def test_an_unchecked_operand_is_read_through_the_plan_s_layout(m, k, n, name, o
 
 @given(st.lists(st.sampled_from([None, *epilogs.STAGES]), min_size=1, max_size=4))
 def test_plans_made_anew(plans):
-    """After plans with the same epilog, or none, the last one is what nvmath makes of it.
-
-    After one with another epilog, refused or not, it is refused.
-    """
+    """The last one is what nvmath makes of it; after another epilog, refused or not, refused."""
 
     def run(library, plans):
         with questions.Lab(library, np) as lab:
