@@ -1,4 +1,4 @@
-// Enough of CUDA to run one of this book's kernels, KERNEL in the file SOURCE, on a CPU: a block is a
+// Enough of CUDA to run one of this book's kernels, KERNEL, put in for SOURCE, on a CPU: a block is a
 // thread of the operating system, its CUDA threads are fibers that take turns in random order, and
 // change only where they wait.
 //
