@@ -11,16 +11,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from built import BOOK, PAGES, need_book, visiting
+from built import BOOK, PAGES, visiting
 
 LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
 STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
 LAYOUTS = [("screen", 360), ("screen", 1280), ("print", 680)]  # the last is A4 without its margins
-
-
-@pytest.fixture(autouse=True)
-def _book():
-    need_book()
+pytestmark = pytest.mark.skipif(not PAGES, reason="needs the built book: make book")
 
 
 @functools.cache
@@ -33,7 +29,7 @@ def anchors(path):
     return {"top"} | {tag["id"] for tag in read(path).select("[id]")}
 
 
-@pytest.mark.parametrize("page", PAGES or ["no book"], ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_a_page_is_whole_and_every_picture_is_described(page):
     """Nothing comes from another host, no link is broken, no default value names a path here."""
     path, soup = BOOK / page, read(BOOK / page)
@@ -57,7 +53,7 @@ def test_the_site_is_light():
 # In the browser.
 
 
-@pytest.fixture(scope="module", params=PAGES or ["no book"], ids=str)
+@pytest.fixture(scope="module", params=PAGES, ids=str)
 def opened(request, browser):
     """A page from the disk, its mathematics typeset, with all that is folded unfolded."""
     with visiting(browser) as visit:
@@ -73,10 +69,7 @@ def opened(request, browser):
 
 
 def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(opened):
-    """In the page's own fonts, and in a narrow and a wide one of MathJax's, at another size.
-
-    Formulas and tables may scroll on a screen, with a scroll bar that is seen.
-    """
+    """In its own fonts, a narrow and a wide one; formulas and tables may scroll on a screen."""
     for name, (file, percent) in STAND_INS.items():
         data = base64.b64encode(next(BOOK.rglob(f"{file}.woff")).read_bytes()).decode()
         source = f"src: url(data:font/woff;base64,{data}); size-adjust: {percent}%"
@@ -96,10 +89,7 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(opened):
 
 
 def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
-    """axe-core finds nothing serious, and no poor contrast in the dark either.
-
-    One rule exempts the bibliography, whose list items Sphinx makes.
-    """
+    """In a light and a dark theme; exempt are the list items of Sphinx's bibliography."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     axe.axe_script += "; rememberColors(axe.commons.color)"
     opened.evaluate("keepOneTokenOfEachClass()")

@@ -1,5 +1,9 @@
-"""What the tests share: the full data set where there is one, and strategies for matrices."""
+"""What the tests share: the full data set where there is one, a compiler, a quieter hypothesis."""
 
+import ctypes
+import functools
+import shutil
+import subprocess
 from unittest.mock import Mock
 
 import numpy as np
@@ -39,6 +43,23 @@ def fresh_dataset(monkeypatch):
     forget()
     yield
     forget()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """compiled(source, flags): the library that g++ makes of a text in C++."""
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    folder = tmp_path_factory.mktemp("compiled")
+
+    @functools.cache
+    def library(source, flags):
+        path = folder / f"{len(list(folder.iterdir()))}.so"
+        command = f"g++ -x c++ -O1 -fPIC -shared {flags} - -o {path}"
+        subprocess.run(command.split(" "), input=source, text=True, check=True, timeout=120)
+        return ctypes.CDLL(str(path))
+
+    return library
 
 
 def pytest_collection_modifyitems(config, items):

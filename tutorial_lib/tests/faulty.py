@@ -11,12 +11,6 @@ import numpy as np
 from tutorial_lib.benchmarks.contest import fetch, main
 from tutorial_lib.networks import MnistNetNaive
 
-
-def rounded(x):
-    """Float32 with the 10 bits of TF32's significand, rounded to nearest."""
-    return ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
-
-
 BEFORE = {
     "hang": lambda: time.sleep(600),
     "crash": os.abort,
@@ -32,8 +26,9 @@ def faulty(problem, options):
     BEFORE.get(fault, bool)()
     model = MnistNetNaive(784, problem.hidden, 10)
     initial = [p.copy() for p in model.parameters]
-    if fault == "tf32":
-        problem.images = rounded(fetch(problem.images))
+    if fault == "tf32":  # the 10 bits of its significand, rounded to nearest
+        bits = fetch(problem.images).view(np.uint32)
+        problem.images = ((bits + 0x1000) & 0xFFFFE000).view(np.float32)
 
     def epoch():
         epochs.append(1)

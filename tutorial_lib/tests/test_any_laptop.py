@@ -64,10 +64,7 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
 
 
 def test_the_requirements_resolve_to_wheels_for_every_laptop():
-    """uv resolves each stack for each laptop, all at once: metadata only, wheels only.
-
-    Only Linux gets the CUDA packages, of one stack; only Intel Macs get no torch.
-    """
+    """uv resolves each stack for each laptop, all at once: metadata only, wheels only."""
     uv = pytest.importorskip("uv", reason="needs uv").find_uv_bin()
     # macOS 14 is the oldest that torch supports; a hanging network shall not hang the tests.
     settings = {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}

@@ -11,16 +11,13 @@ from tutorial_lib.distributed import checkpoint
 
 RUN = "MnistNetNaive, 3 units, 60000 images in batches of 256, learning rate 0.1"
 LOSSES = [0.5, 0.25, 0.125, 0.0625]
-
-
-def network():
-    return MnistNetNaive(784, 3, 10)
+NETWORK = MnistNetNaive(784, 3, 10)
 
 
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "run.npz"
-    checkpoint.save(path, network(), LOSSES, 2, RUN)
+    checkpoint.save(path, NETWORK, LOSSES, 2, RUN)
     return path
 
 
@@ -29,7 +26,7 @@ def test_what_is_saved_is_loaded(saved):
     assert arrays["losses"].tolist() == LOSSES
     assert int(arrays["epoch"]) == 2
     for name in checkpoint.PARAMETERS:
-        np.testing.assert_array_equal(arrays[name], to_numpy(getattr(network(), name)))
+        np.testing.assert_array_equal(arrays[name], to_numpy(getattr(NETWORK, name)))
 
 
 def test_another_run_is_refused_with_both_settings_and_a_new_one_overwrites_nothing(saved):
@@ -56,6 +53,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(saved, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        checkpoint.save(saved, network(), LOSSES, 2, RUN)
+        checkpoint.save(saved, NETWORK, LOSSES, 2, RUN)
     assert sizes == [len(before)], "whole when it is sent to the disk"
     assert saved.read_bytes() == before

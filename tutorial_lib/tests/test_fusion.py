@@ -4,8 +4,6 @@ import contextlib
 import ctypes
 import functools
 import re
-import shutil
-import subprocess
 from types import SimpleNamespace
 from unittest import mock
 
@@ -28,45 +26,34 @@ HALF = [pytest.param(arithmetic, marks=pytest.mark.gpu) for arithmetic in ARITHM
 cpu_only = pytest.mark.skipif(backend.name == "gpu", reason="stands in for a GPU")
 
 
+def launch(compiled, epilog, *arguments):
+    """One of the elementwise kernels, compiled by g++ for float32, in place of CuPy's."""
+    reads, writes, code = unfused.IN_ONE_KERNEL[epilog]
+    given, bound = "", ""
+    for *raw, kind, x in map(str.split, f"{reads}, {writes}".split(", ")):
+        kind = {"T": "float", "uint32": "unsigned"}.get(kind, kind)
+        given += f", {kind} *{x}s"
+        element = f"&{x} = {x}s[{0 if kind == 'unsigned' else 'i'}]"
+        bound += f"{kind} *{x} = {x}s; " if raw else f"{kind} {element}; "
+    loop = f"for (long i = 0; i < size; ++i) {{ {bound}{code}; }}"
+    text = f'#include <cmath>\nextern "C" void kernel(long size{given}) {{ {loop} }}'
+    held = [np.array(x, "u4" if isinstance(x, int) else None, order="C") for x in arguments]
+    size = ctypes.c_long(held[-1].size)
+    compiled(text, "-Wall -Wextra -Werror").kernel(size, *(x.ctypes for x in held))
+    for x, new in zip(arguments, held):
+        if new.ndim:
+            x[...] = new
+
+
 @pytest.fixture(scope="module")
-def by_a_kernel(tmp_path_factory):
-    """`in_one_kernel` as on a GPU; without one, g++ compiles its kernels, for float32."""
-    if backend.name == "gpu":
-        return unfused.in_one_kernel
-    if not shutil.which("g++"):
-        pytest.skip("needs g++")
-    folder = tmp_path_factory.mktemp("kernels")
-
-    @functools.cache
-    def compiled(epilog):
-        reads, writes, code = unfused.IN_ONE_KERNEL[epilog]
-        given, bound, library = "", "", folder / f"{len(list(folder.iterdir()))}.so"
-        for *raw, kind, x in map(str.split, f"{reads}, {writes}".split(", ")):
-            kind = {"T": "float", "uint32": "unsigned"}.get(kind, kind)
-            given += f", {kind} *{x}s"
-            element = f"&{x} = {x}s[{0 if kind == 'unsigned' else 'i'}]"
-            bound += f"{kind} *{x} = {x}s; " if raw else f"{kind} {element}; "
-        loop = f"for (long i = 0; i < size; ++i) {{ {bound}{code}; }}"
-        text = f'#include <cmath>\nextern "C" void kernel(long size{given}) {{ {loop} }}'
-        command = f"g++ -x c++ -O1 -Wall -Wextra -Werror -fPIC -shared - -o {library}"
-        subprocess.run(command.split(" "), input=text, text=True, check=True, timeout=60)
-        kernel = ctypes.CDLL(str(library)).kernel
-
-        def launch(*arguments):
-            held = [np.array(x, "u4" if isinstance(x, int) else None, order="C") for x in arguments]
-            kernel(ctypes.c_long(held[-1].size), *(x.ctypes for x in held))
-            for x, new in zip(arguments, held):
-                if new.ndim:
-                    x[...] = new
-
-        return launch
-
-    def run(*given):
-        gpu = SimpleNamespace(name="gpu")
-        with mock.patch.multiple(unfused, backend=gpu, _kernel=compiled):
-            return unfused.in_one_kernel(*given)
-
-    return run
+def by_a_kernel(request):
+    """`in_one_kernel` as on a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        if backend.name == "cpu":
+            in_cpp = functools.partial(launch, request.getfixturevalue("compiled"))
+            patch.setattr(unfused, "_kernel", lambda epilog: functools.partial(in_cpp, epilog))
+            patch.setattr(unfused, "backend", SimpleNamespace(name="gpu"))
+        yield unfused.in_one_kernel
 
 
 def in_cupy(epilog, z, read):

@@ -12,9 +12,7 @@ SOURCES = {"fusion": fusion.SOURCES, "kernels": profiler.SOURCES}
 def test_records_name_machine_and_versions():
     for path in results.RESULTS.glob("*.json"):
         record = results.load(path.stem)
-        assert record["what"]
-        assert record["machine"]
-        assert record["versions"]
+        assert all(record[name] for name in ("what", "machine", "versions"))
         assert path.stem in SOURCES or not record.get("sources")
 
 

@@ -103,8 +103,7 @@ def test_the_ladder_s_table_has_a_row_for_each_contestant_and_a_note_for_each_ga
 
 
 def test_a_table_goes_between_its_markers_and_nowhere_else(monkeypatch, tmp_path):
-    page = tmp_path / "README.md"
-    monkeypatch.setattr(readme, "README", page)
+    monkeypatch.setattr(readme, "README", page := tmp_path / "README.md")
     text = f"# A\n<!-- other -->\nx\n<!-- end -->\n{readme.BEGIN}\nold\n{readme.END}\nrest\n"
     page.write_text(text)
     readme.put(readme.BEGIN, "new")

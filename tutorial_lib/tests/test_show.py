@@ -11,8 +11,6 @@ from tutorial_lib.show import KERNELS, show_kernel
     [
         ("epoch", "// A whole", "// A whole", "// launches.py gives"),
         ("epoch", "Shared", "struct Shared {", "static_assert(sizeof(Shared) =="),
-        ("epoch", "Phase", "enum class Phase {", "};"),
-        ("epoch", "update_small", "// 5.", "}"),
         ("epoch", "epoch", 'extern "C"', "}"),  # with blank lines, and its name on a second line
         ("output_layer", "fold", "// Each lane", "}"),  # a template
         ("common", "digit", "// The label", "__device__ int digit("),  # in one line

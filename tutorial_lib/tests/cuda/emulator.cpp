@@ -1,4 +1,4 @@
-// Enough of CUDA to run one of this book's kernels, KERNEL in the file SOURCE, on a CPU: a block is a
+// Enough of CUDA to run one of this book's kernels, KERNEL, put in for SOURCE, on a CPU: a block is a
 // thread of the operating system, its CUDA threads are fibers that take turns in random order, and
 // change only where they wait.
 //
@@ -70,12 +70,10 @@ struct Launch {
 static Launch launch;
 
 thread_local Block* block;
-thread_local int current;
 
 static void let_others_run() {
-    const int me = current;
+    const int me = threadIdx.x;
     swapcontext(&block->fibers[me].context, &block->scheduler);
-    current = me;
     threadIdx.x = me;
 }
 
@@ -98,18 +96,18 @@ static float __ldcg(const float* from) { return *(volatile const float*)from; }
 static void __stcg(float* to, float value) { *(volatile float*)to = value; }
 
 static float exchange(float value, int lane) {
-    Warp& warp = block->warps[current / 32];
-    warp.slots[current % 32] = value;
+    Warp& warp = block->warps[threadIdx.x / 32];
+    warp.slots[threadIdx.x % 32] = value;
     wait_at(warp, 32);
     const float result = warp.slots[lane];
     wait_at(warp, 32);
     return result;
 }
 static float __shfl_xor_sync(unsigned, float value, int bits) {
-    return exchange(value, current % 32 ^ bits);
+    return exchange(value, threadIdx.x % 32 ^ bits);
 }
 static float __shfl_down_sync(unsigned, float value, int delta) {
-    return exchange(value, min(current % 32 + delta, 31));
+    return exchange(value, min(threadIdx.x % 32 + delta, 31));
 }
 
 static long long clock64() { static std::atomic<long long> now{0}; return ++now; }
@@ -127,7 +125,7 @@ static void store(Remote to, float x) { *to = x; }
 static void store4(Remote to, float4 x) { *(float4*)to = x; }
 static void begin_copy(Copy copy) {
     if (block->random() % 2) memcpy(copy.to, copy.from, copy.count * sizeof(float));
-    else block->fibers[current].copies.push_back(copy);
+    else block->fibers[threadIdx.x].copies.push_back(copy);
 }
 static void copy_async(float* to, const float* from) { begin_copy({to, from, 1}); }
 static void copy4_async(float* to, const float* from) {
@@ -135,9 +133,9 @@ static void copy4_async(float* to, const float* from) {
     begin_copy({to, from, 4});
 }
 static void wait_for_copies() {
-    for (Copy& copy : block->fibers[current].copies)
+    for (Copy& copy : block->fibers[threadIdx.x].copies)
         memcpy(copy.to, copy.from, copy.count * sizeof(float));
-    block->fibers[current].copies.clear();
+    block->fibers[threadIdx.x].copies.clear();
 }
 static void prefetch(const float* from) { (void)*(volatile const float*)from; }
 static unsigned load_acquire(const unsigned* from) {
@@ -146,10 +144,9 @@ static unsigned load_acquire(const unsigned* from) {
 }
 
 static void run_fiber() {
-    threadIdx.x = current;
     launch.kernel();
-    block->fibers[current].done = true;
-    swapcontext(&block->fibers[current].context, &block->scheduler);
+    block->fibers[threadIdx.x].done = true;
+    swapcontext(&block->fibers[threadIdx.x].context, &block->scheduler);
 }
 
 static void forget() {
@@ -183,7 +180,7 @@ static void run_block(Cluster& cluster, int index, int rank) {
         std::shuffle(order.begin(), order.end(), mine.random);
         for (int i : order) {
             if (mine.fibers[i].done) continue;
-            current = threadIdx.x = i;
+            threadIdx.x = i;
             swapcontext(&mine.scheduler, &mine.fibers[i].context);
             running -= mine.fibers[i].done;
         }

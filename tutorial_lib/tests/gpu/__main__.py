@@ -1,7 +1,6 @@
 """`python -m tutorial_lib.tests.gpu`: all comparisons with the GPU; writes conformance.json.
 
-Needs a GPU, CuPy and nvmath-python, and the full MNIST data set for the training comparison; no
-package index and no network.
+Needs a GPU, CuPy and nvmath-python, and the full MNIST data set for the training comparison.
 """
 
 import json

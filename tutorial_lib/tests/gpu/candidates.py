@@ -10,44 +10,25 @@ import numpy as np
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
 from tutorial_lib.reference.options import MatmulComputeType
-from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named, outcome
+from tutorial_lib.tests.gpu.conformance import Case, meaning, named, operands, outcome
 
 LIMIT = 64  # how many algorithms cuBLASLt is asked for
-INPUTS, OUTPUTS, BATCH = 784, 10, 256
 WIDTHS = [30, 512, 8192]
 ARITHMETICS = {"float32": None, "tf32": int(MatmulComputeType.COMPUTE_32F_FAST_TF32)}
 
-# By name: the shapes of a and b (H is the width) and their memory orders, as the networks have
-# them; the epilog; whether the result is added to c, in place, and the memory order of that c.
+# By name, as the networks have them: the epilog; M, N and K (H is the width); the memory orders of
+# a and b; and what is done with c.
 MATMULS = {
-    "hidden": (("H", INPUTS), "C", (INPUTS, BATCH), "F", "RELU_AUX_BIAS", None),
-    "output": ((OUTPUTS, "H"), "C", ("H", BATCH), "F", "BIAS", None),
-    "grad_output": ((OUTPUTS, BATCH), "F", (BATCH, "H"), "C", None, None),
-    "grad_relu": (("H", OUTPUTS), "F", (OUTPUTS, BATCH), "F", "DRELU_BGRAD", None),
-    "grad_hidden": (("H", BATCH), "F", (BATCH, INPUTS), "C", None, None),
-    "update hidden": (("H", BATCH), "F", (BATCH, INPUTS), "C", None, "C"),
-    "update hidden, images column-major": (("H", BATCH), "F", (BATCH, INPUTS), "F", None, "C"),
-    "update output": ((OUTPUTS, BATCH), "F", (BATCH, "H"), "C", None, "C"),
-    "update output and bias": (("H", BATCH), "F", (BATCH, OUTPUTS), "C", "BGRADB", "F"),
+    "hidden": ("RELU_AUX_BIAS", "H", 256, 784, "CF", "none"),
+    "output": ("BIAS", 10, 256, "H", "CF", "none"),
+    "grad_output": (None, 10, "H", 256, "FC", "none"),
+    "grad_relu": ("DRELU_BGRAD", "H", 256, 10, "FF", "none"),
+    "grad_hidden": (None, "H", 784, 256, "FC", "none"),
+    "update hidden": (None, "H", 784, 256, "FC", "inplace C"),
+    "update hidden, images column-major": (None, "H", 784, 256, "FF", "inplace C"),
+    "update output": (None, 10, "H", 256, "FC", "inplace C"),
+    "update output and bias": ("BGRADB", "H", 10, 256, "FC", "inplace F"),
 }
-
-
-def operands(name, width, integers=True):
-    """The operands a, b and perhaps c, the arguments, and the epilog inputs, in NumPy."""
-    shape_a, order_a, shape_b, order_b, epilog, order_c = MATMULS[name]
-    rng = np.random.default_rng(width)
-
-    def numbers(shape, order):
-        shape = [width if extent == "H" else extent for extent in shape]
-        x = rng.integers(-3, 4, shape) if integers else rng.standard_normal(shape, np.float32)
-        return np.asarray(x, np.float32, order=order)
-
-    tensors, arguments = [numbers(shape_a, order_a), numbers(shape_b, order_b)], {}
-    m, n = len(tensors[0]), tensors[1].shape[1]
-    if order_c:
-        tensors.append(numbers((m, n), order_c))
-        arguments = {"alpha": -0.5, "beta": 1.0, "options": {"inplace": True}}
-    return tensors, arguments, inputs_of(epilog and MatmulEpilog[epilog], m, n, np.float32, rng)
 
 
 def _equal(x, y):
@@ -59,14 +40,15 @@ def count(library, xp, name, width, arithmetic):
 
     Those that do not agree are listed as `wrong`, by rank and number, if there are any.
     """
-    epilog = MATMULS[name][4]
-    tensors, arguments, inputs = operands(name, width)
-    rows = len(tensors[0])
+    epilog, *shape, orders, c_kind = MATMULS[name]
+    shape = tuple(width if extent == "H" else extent for extent in shape)
+    case = Case(epilog and MatmulEpilog[epilog], shape, orders, "float32", c_kind)
+    tensors, arguments, inputs = operands(case)
 
     def run(algorithm):
         if c:
             c[0][...] = original
-        return meaning(named(mm.execute(algorithm=algorithm)), rows)
+        return meaning(named(mm.execute(algorithm=algorithm)), shape[0])
 
     def on_device(tensors, inputs):
         tensors = [xp.array(x, order="K") for x in tensors]
@@ -74,14 +56,13 @@ def count(library, xp, name, width, arithmetic):
 
     (a, b, *c), given = on_device(tensors, inputs)
     original = c[0].copy() if c else None
-    truth = outcome(reference, tensors, epilog and MatmulEpilog[epilog], inputs, **arguments)
-    truth = meaning(truth, rows)
+    truth = meaning(outcome(reference, tensors, case.epilog, inputs, **arguments), shape[0])
     arguments["options"] = arguments.get("options", {}) | {"compute_type": ARITHMETICS[arithmetic]}
     plan = {"epilog": epilog and library.MatmulEpilog[epilog], "epilog_inputs": given}
     with library.Matmul(a, b, *c, **arguments) as mm:
         algorithms = mm.plan(preferences={"limit": LIMIT}, **plan)
         agree = [_equal(truth, run(algorithm)) for algorithm in algorithms]
-        rounded, _, inputs = operands(name, width, integers=False)
+        rounded, _, inputs = operands(case, integers=False)
         (a, b, *c), given = on_device(rounded, inputs)
         original = c[0].copy() if c else None
         mm.reset_operands(a=a, b=b, c=c[0] if c else None, epilog_inputs=given)

@@ -76,18 +76,19 @@ def meaning(outputs, rows):
     return values
 
 
-def operands(case):
+def operands(case, integers=True):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
     (m, n, k), kind = case.shape, case.c_kind
     rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
 
-    def integers(order, *shape):
-        return np.asarray(rng.integers(-3, 4, shape), case.dtype, order=order)
+    def numbers(order, *shape):
+        x = rng.integers(-3, 4, shape) if integers else rng.standard_normal(shape)
+        return np.asarray(x, case.dtype, order=order)
 
-    tensors = [integers(case.orders[0], m, k), integers(case.orders[1], k, n)]
+    tensors = [numbers(case.orders[0], m, k), numbers(case.orders[1], k, n)]
     arguments = {"alpha": 2.0}
     if kind != "none":
-        tensors.append(integers("C", m, 1) if kind == "column" else integers(kind[-1], m, n))
+        tensors.append(numbers("C", m, 1) if kind == "column" else numbers(kind[-1], m, n))
         arguments |= {"beta": -1.0, "options": {"inplace": kind.startswith("inplace")}}
     return tensors, arguments, inputs_of(case.epilog, m, n, case.dtype, rng)
 
