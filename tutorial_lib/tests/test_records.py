@@ -18,10 +18,9 @@ def test_records_name_machine_and_versions():
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_no_record_is_older_than_the_code_that_it_measured(name):
-    sources = results.load(name)["sources"]
-    again = f"measure again: python -m tutorial_lib.benchmarks {name}"
-    assert set(sources) == set(SOURCES[name]), again
-    assert not results.stale({"sources": sources}), again
+    record, again = results.load(name), f"measure again: python -m tutorial_lib.benchmarks {name}"
+    assert set(record["sources"]) == set(SOURCES[name]), again
+    assert not results.stale(record), again
 
 
 def test_the_table_in_the_readme_is_that_of_the_record():
@@ -45,16 +44,12 @@ def test_the_numbers_in_the_readme_are_those_of_the_records():
     epochs = results.load("published_h200")["epoch_milliseconds"]
     fused, plain = (epochs[f"images on the GPU, {n} network"]["30"] for n in ("fused", "naive"))
     assert f"slower fused than plain, {fused} ms against {plain} ms for an epoch" in text
-    rows = results.load("fusion")["points"]
-    gains = [
-        row["one kernel"][1] / row["fused"][1]
-        for row in rows
-        if row["epilog"] == "RELU_BIAS" and row["m"] == row["n"] == 8192 and row["k"] <= 1024
-    ]
+    points = [p for p in results.load("fusion")["points"] if p["m"] == p["n"] == 8192]
+    points = [p for p in points if p["epilog"] == "RELU_BIAS" and p["k"] <= 1024]
+    gains = [point["one kernel"][1] / point["fused"][1] for point in points]
     assert f"{min(gains):.1f} to {max(gains):.1f} times as fast as product + kernel" in text
     record = results.load("conformance")
-    assert f"on an H100: {record['matmul']['cases']:,} matmuls" in text
-    assert "H100" in record["machine"]
+    assert f"on an {record['machine'][11:15]}: {record['matmul']['cases']:,} matmuls" in text
     assert len(record["questions"]["answers"]) > 200
     networks = results.load("published_run_gpu")["networks"].values()
     assert {network["correct"] for network in networks} == {9131}
