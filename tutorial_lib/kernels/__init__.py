@@ -1,8 +1,8 @@
 """The hand-written kernels: CUDA and Triton on a GPU, their NumPy twins otherwise.
 
 A kernel gets a pointer, which knows neither shape nor strides nor dtype, so each array is checked
-here before it goes in, and TypeError or ValueError says what is wrong. What the CUDA kernels take is
-float32 but the labels, int64; the Triton kernels take float32, float16 or bfloat16, and a mask. An
+here before it goes in, and TypeError or ValueError says what is wrong. Those in CUDA take float32
+but the labels, int64; those in Triton take float32, float16 or bfloat16 but the mask, uint8. An
 image whose label is not 0 to 9 is left out of the gradients, and makes the loss of its batch NaN.
 """
 
