@@ -1,7 +1,8 @@
 """The two epilogs that cuBLASLt runs as kernels of their own in float32, written inside the matmul.
 
-Triton compiles the functions marked `triton.jit`. Such a function is one program; a launch starts a
-grid of them at once, and each computes one tile of the result with whole arrays, as NumPy would.
+Triton compiles the functions marked `triton.jit`. A launch starts a grid of programs, each of which
+runs that function and computes one tile of the result, with whole arrays as in NumPy. Arrays come as
+addresses: `a + i * K + k` is where element (i, k) lies. A `tl.constexpr` is known to the compiler.
 Without a GPU, Triton's interpreter runs the programs one by one, in NumPy.
 """
 
@@ -31,6 +32,7 @@ def relu_aux_bias_kernel(
     j = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)[None, :]  # its columns, as a row
     row_exists, column_exists = i < M, j < N  # a tile may reach beyond the matrix
 
+    # The matmul: a is row-major, b and y are column-major. What does not exist is read as 0.
     z = tl.zeros((TILE_M, TILE_N), tl.float32)
     for start in range(0, K, TILE_K):
         k = start + tl.arange(0, TILE_K)
@@ -38,7 +40,7 @@ def relu_aux_bias_kernel(
         right = tl.load(b + k[:, None] + j * K, (k < K)[:, None] & column_exists, other=0)
         z = tl.dot(left, right, z, input_precision=PRECISION)
 
-    # The epilog: z is still in registers, and nothing has been written.
+    # The epilog: z is in registers, and nothing has been written yet.
     z += tl.load(bias + i, row_exists, other=0)
     tl.store(y + i + j * M, tl.where(z < 0, 0, z), row_exists & column_exists)
 
@@ -54,7 +56,7 @@ def drelu_bgrad_kernel(
     a, b, mask, d, bias_gradient, M, N: tl.constexpr, K: tl.constexpr,
     TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A few rows of d = (a b) * mask, all their columns, and so the sums of these rows."""
+    """A few rows of d = (a b) * mask with all their columns, so that it has their sums, too."""
     i = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)[:, None]
     k = tl.arange(0, TILE_K)  # K is small: one tile has all of it
     row_exists = i < M
