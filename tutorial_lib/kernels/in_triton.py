@@ -1,7 +1,7 @@
 """The two epilogs that cuBLASLt runs as kernels of their own in float32, written inside the matmul.
 
-Triton compiles the functions marked `triton.jit`. A launch starts a grid of programs, each of which
-runs that function and computes one tile of the result, with whole arrays as in NumPy. Arrays come as
+Triton compiles the functions marked `triton.jit`. A launch starts a grid of programs; each runs the
+function and computes one tile of the result, with whole arrays as in NumPy. Arrays are passed as
 addresses: `a + i * K + k` is where element (i, k) lies. A `tl.constexpr` is known to the compiler.
 Without a GPU, Triton's interpreter runs the programs one by one, in NumPy.
 """
