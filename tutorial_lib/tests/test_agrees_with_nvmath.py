@@ -71,11 +71,12 @@ def test_both_answer_a_question_alike(name):
         assert questions.agree(ours, theirs), (ours, theirs)
 
 
-def logged(library):
+def logged(library, dtype):
     """What a library says of a Matmul that is stated, planned, executed twice, and of a matmul."""
     lines, logger = [], logging.Logger("of its own", logging.INFO)
     logger.addFilter(lambda record: lines.append(record.getMessage()))
-    operands, inputs = (np.ones((4, 3)), np.ones((3, 5))), {"epilog_inputs": {"bias": np.ones(4)}}
+    operands = np.ones((4, 3), dtype), np.ones((3, 5), dtype)
+    inputs = {"epilog_inputs": {"bias": np.ones(4, dtype)}}
     with library.Matmul(*operands, options={"logger": logger}) as mm:
         mm.plan(epilog=library.MatmulEpilog.BIAS, preferences={"limit": 1}, **inputs)
         mm.autotune()
@@ -86,9 +87,10 @@ def logged(library):
     return lines
 
 
-def test_what_is_logged_is_logged_word_for_word_by_nvmath(monkeypatch):
+@pytest.mark.parametrize("dtype", [np.float64, *HALVES])
+def test_what_is_logged_is_logged_word_for_word_by_nvmath(dtype, monkeypatch):
     monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
-    ours, theirs = logged(reference), logged(advanced)
+    ours, theirs = logged(reference, dtype), logged(advanced, dtype)
     assert ours == [line for line in theirs if line in ours]
     phases = ["SPECIFICATION", "PLANNING", "AUTOTUNING", "EXECUTION", "EXECUTION"]
     found = [line.split()[1] for line in ours if "PHASE" in line]

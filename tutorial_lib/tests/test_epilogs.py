@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.reference.matmul import matmul
-from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named
+from tutorial_lib.tests.gpu.conformance import Case, inputs_of, meaning, named, operands
 from tutorial_lib.tests.matrices import HALVES, bits_one_by_one, close, matrix, problems
 
 
@@ -96,6 +96,19 @@ def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
         assert outputs["gelu_aux"].shape == (-(-m // 8) * 8, n)
     for name, x in expected.items():
         close(found[name], x, scale=n * (200 if "GELU" in epilog.name else 4))
+
+
+@pytest.mark.parametrize("epilog", [e for e in epilogs.STAGES if "GELU" not in e.name])
+@pytest.mark.parametrize("c_dtype", ["", "float32"])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_is_summed_in_float32_and_rounded_once(dtype, c_dtype, epilog):
+    case = Case(epilog, (30, 40, 784), ("F", "C"), dtype, "F", c_dtype)  # integers: all exact
+    tensors, arguments, inputs = operands(case)
+    found = meaning(named(matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)), 30)
+    a, b, c = (x.astype(np.float64) for x in tensors)
+    for name, x in defined(epilog, 2 * a @ b - c, a, b, inputs).items():
+        assert found[name].dtype == (bool if x.dtype == bool else c_dtype or dtype)
+        np.testing.assert_array_equal(found[name], x.astype(np.float32).astype(found[name].dtype))
 
 
 @pytest.mark.parametrize("shape", [(30, 256, 20), (1, 3, 2), (130, 5, 9)])
