@@ -102,6 +102,7 @@ class CuBLASLt:
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"
         call = epilogs.Call(*widened(a, b), {name: widened(extra(name))[0] for name in names})
+        call.written_as = d.dtype if d.dtype.name in HALF else None
         d[...] = epilogs.compute(call, *widened(c), alpha, beta, epilog, order)
         for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
