@@ -171,6 +171,21 @@ def nan_under_relu(library, to_device):
     return kept
 
 
+def rounding(library, to_device, widths=(30, 512, 8192)):
+    """What share of the numbers is rounded to half precision as by the reference. Each algorithm
+    has its way: some round before the epilog, too, or round the parts of a sum."""
+    shares = {}
+    for dtype, epilog, m in itertools.product(HALF, (None, *epilogs.STAGES), widths):
+        case = Case(epilog, (m, 256, 784), ("F", "C"), dtype, "none")
+        tensors, arguments, inputs = operands(case, integers=False)
+        ours = meaning(outcome(reference, tensors, epilog, inputs, **arguments), m)
+        inputs = {name: to_device(x) for name, x in inputs.items()}
+        theirs = outcome(library, map(to_device, tensors), epilog, inputs, **arguments)
+        same = [np.mean(x == ours[name]) for name, x in meaning(theirs, m).items()]
+        shares[f"{dtype} {m} {case.name}"] = round(float(min(same)), 4)
+    return shares
+
+
 def compare_all(library, to_device):
     """Run all cases; counts per epilog, the worst deviation, and every kind of disagreement."""
     none_yet, disagreements = {"computed": 0, "refused": 0, "disagree": 0}, {}
