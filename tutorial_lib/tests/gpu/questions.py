@@ -364,7 +364,6 @@ for _half, _other in (HALF, HALF[::-1]):
     for _name, _asked in {
         "alpha is beyond float16": {"c": "float32", "alpha": 1e6},
         "c is of the other half": {"c": _other},
-        "c is float64": {"c": "float64"},
         "b is of the other half": {"b": _other},
         "bias is float32": {"bias": "float32"},
         "c is float32, bias is not": {"c": "float32", "bias": _half},
