@@ -14,6 +14,7 @@ import numpy as np
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
+from tutorial_lib.reference.layouts import HALF
 from tutorial_lib.tests.gpu.conformance import host, meaning, named, planned
 
 RIGHT, OTHER, ACCEPTED = "right values", "other values", "accepted"
@@ -70,6 +71,16 @@ class Lab(contextlib.ExitStack):
         inputs = {name: self.made(x, name) for name, x in inputs.items()}
         arguments = {"beta": 2.0, "options": {"inplace": inplace}} if c else {}
         return self.computed(*tensors, epilog=epilog, inputs=inputs, **arguments)
+
+    def half(self, dtype, c="", b="", bias="", scale=1, **arguments):
+        """A matmul of operands of these dtypes, in numbers that all of them hold."""
+        tensors = [(scale * self.a).astype(dtype), self.b.astype(b or dtype)]
+        if c:
+            tensors.append(self.xp.array(self.abc[2].astype(c), order="F"))
+            arguments["beta"] = 2.0
+        if bias:
+            arguments |= {"epilog": E.BIAS, "inputs": {"bias": self.bias.astype(bias)}}
+        return self.computed(*tensors, **arguments)
 
     def tensor(self, x):
         import torch
@@ -140,8 +151,8 @@ class Lab(contextlib.ExitStack):
             self.plan(mm, epilog, inputs)
         return judged(mm, a, self.b, epilog=epilog, inputs=inputs)
 
-    def swapped(self, **new):
-        mm = self.planned()
+    def swapped(self, dtype="float32", **new):
+        mm = self.planned(self.a.astype(dtype), self.b.astype(dtype))
         mm.reset_operands_unchecked(**new)
         return judged(mm, new.get("a", self.a), new.get("b", self.b))
 
@@ -162,7 +173,8 @@ def by_columns(x):
 
 def judged(mm, *tensors, algorithm=None, epilog=None, inputs=None, **arguments):
     """The answer of a planned Matmul, by what is right of float32 copies of the operands."""
-    tensors = [host(x, "C").astype(np.float32) for x in tensors]  # before c is overwritten
+    a, b, *c = (host(x, "C").astype(np.float32) for x in tensors)  # before c is overwritten
+    tensors, arguments["options"] = [a, b, *map(by_columns, c)], None
     inputs = {name: by_columns(host(x)) for name, x in (inputs or {}).items()} or None
     values = result(mm, algorithm=algorithm)
     d = reference.matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)
@@ -345,6 +357,22 @@ for _name, _plan in {
 }.items():
     _ask = functools.partial(after, **_plan)
     QUESTIONS[f"execute after a plan with {_name}"] = lambda q, a=_ask: a(q.biased()).execute()
+
+# Half precision: what may be of another type, what it cannot hold, other arithmetic.
+_ROUNDED = "the mask of numbers that float16 rounds to 0"
+for _half, _other in (HALF, HALF[::-1]):
+    for _name, _asked in {
+        "alpha is beyond float16": {"c": "float32", "alpha": 1e6},
+        "c is of the other half": {"c": _other},
+        "b is of the other half": {"b": _other},
+        "bias is float32": {"bias": "float32"},
+        "c is float32, bias is not": {"c": "float32", "bias": _half},
+        "in TF32": {"options": {"compute_type": 77}},
+        _ROUNDED: {"scale": 2.0**-15, "alpha": 2.0**-15, "epilog": E.RELU_AUX},
+    }.items():
+        QUESTIONS[f"{_half}: {_name}"] = lambda q, x=_half, asked=_asked: q.half(x, **asked)
+    QUESTIONS[f"unchecked: a float32, b {_half}"] = lambda q, x=_half: q.swapped(x, a=q.a)
+OPEN.add(f"float16: {_ROUNDED}")  # each algorithm does so in its own way
 
 # What chapter 5 shows as refused, with nvmath's words: their whole first line.
 MISUSES = {
