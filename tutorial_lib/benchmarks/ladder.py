@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import readme
-from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, FLOAT32, TF32, Absent
+from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT32, HALF, TF32, Absent
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 
 WIDTHS = (30, 512, 8192)
@@ -31,12 +31,12 @@ class Entrant(NamedTuple):
     narrowest: int = 1
 
 
-def _both(*line: str) -> list[Entrant]:
-    return [Entrant(*line, arithmetic) for arithmetic in (FLOAT32, TF32)]
+def _both(*line: str, **limits: int) -> list[Entrant]:
+    return [Entrant(*line, arithmetic, **limits) for arithmetic in (FLOAT32, TF32)]
 
 
 def _in_half(*line: str) -> list[Entrant]:
-    return [Entrant(*line, arithmetic, narrowest=512) for arithmetic in (FLOAT16, BFLOAT16)]
+    return [Entrant(*line, arithmetic, narrowest=512) for arithmetic in HALF]
 
 
 LOADER = "rung --network fused --images loaded --repeats 2"  # each takes seconds
@@ -49,7 +49,7 @@ FIELD = (
     *_both("update in the matmul", "rung", "rung --network inplace"),
     *_both("captured epoch", "rung", "rung --network captured"),
     *_both("tuned algorithms", "rung", "rung --network tuned"),
-    *_both("own epilog", "rung", "rung --network own-epilog"),
+    *_both("own epilog", "rung", "rung --network own-epilog", narrowest=512),
     *_both("merged kernels", "rung", "rung --network merged"),
     Entrant("one kernel", "rung", "rung --network one-kernel", widest=512),
     *_in_half("half precision", "rung", "rung --network half"),
@@ -107,6 +107,7 @@ def run(
     all_widths: Sequence[int],
     steps: int | None = None,
     sources: Sequence[str] = (),
+    rounds: int = 2,
     *,
     widths: Sequence[int] | None = None,
     quick: bool = False,
@@ -114,13 +115,14 @@ def run(
 ) -> None:
     """Check and time those of the field whose "name, arithmetic" contains a part of `only`.
 
+    In so many `rounds`, 16 times in all. The record has digests of the `sources`.
     Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
     whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
     """
     chosen = [e for e in field if any(part in f"{e.name}, {e.arithmetic}" for part in only)]
     if not chosen:
         raise Absent(f"no name contains any of {only}: {'; '.join(e.name for e in field)}")
-    rounds, repeats = (1, 5) if quick else (2, 8)
+    rounds, repeats = (1, 5) if quick else (rounds, 16 // rounds)
     name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
     record = {
         "what": f"One epoch by every contestant, in its own process, {rounds} x {repeats} times",

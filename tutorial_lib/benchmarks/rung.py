@@ -5,7 +5,7 @@ from typing import Any
 
 from tutorial_lib import networks
 from tutorial_lib.backend import MatmulComputeType, xp
-from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, LEARNING_RATE, TF32, Epoch, Problem, main
+from tutorial_lib.benchmarks.contest import HALF, LEARNING_RATE, TF32, Epoch, Problem, main
 from tutorial_lib.dataset import per_image_loader
 
 
@@ -19,7 +19,7 @@ def rung(problem: Problem, options: Namespace) -> Epoch:
     given = {key: getattr(networks, name) for key, name in chosen.items() if name != "own"}
     if problem.arithmetic == TF32:
         given["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
-    if problem.arithmetic in (FLOAT16, BFLOAT16):
+    if problem.arithmetic in HALF:
         given["dtype"] = problem.arithmetic
     model = problem.model = networks.NETWORKS[options.network](784, problem.hidden, 10, **given)
     if options.images == "resident":

@@ -1,9 +1,9 @@
 """PyTorch: `python -m tutorial_lib.benchmarks.torch_peer --form graph --hidden 512`.
 
 Each form does the work of the published step on resident images: the published loss of each batch,
-``(p - t) / n`` as the gradient of the logits, plain gradient descent. In half precision, the weights
-and their updates are float32, and p - t, which does not underflow, goes back in its place. A step takes x (n, 784) and
+``(p - t) / n`` as the gradient of the logits, plain gradient descent. A step takes x (n, 784) and
 t (n, 10), and fills in p (n, 10), from which the losses of all batches are then computed at once.
+In half precision the weights and their updates stay float32, and p - t goes back undivided.
 """
 
 from argparse import Namespace
