@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+HALF = ("float16", "bfloat16")  # by name: NumPy has the second only where ml_dtypes is imported
+
 
 def memory_order(x: "np.ndarray | Layout") -> str:
     """F if column-major, C if row-major, ValueError if neither; vectors count as in cuBLASLt."""
@@ -75,7 +77,8 @@ class Layout(NamedTuple):
         interface = {"version": 3, "typestr": self.dtype.str, "shape": self.shape}
         interface |= {"strides": self.strides, "data": (start, not x.flags.writeable)}
         # NumPy keeps the object, and with it the owner of the memory, alive.
-        return np.asarray(SimpleNamespace(base=x, __array_interface__=interface))
+        read = np.asarray(SimpleNamespace(base=x, __array_interface__=interface))
+        return read.view(self.dtype)  # as a text, bfloat16 is any two bytes
 
 
 def batch_of(a: np.ndarray | Layout, b: np.ndarray | Layout) -> tuple[int, ...]:
@@ -84,8 +87,9 @@ def batch_of(a: np.ndarray | Layout, b: np.ndarray | Layout) -> tuple[int, ...]:
 
 
 def matrix(x: np.ndarray | None, i: int) -> np.ndarray | None:
-    """Matrix i of a batch; what is no batch serves them all."""
-    return x if x is None or x.ndim < 3 else x[i]
+    """Matrix i of a batch, in float32 if it is of half precision; what is no batch serves all."""
+    x = x if x is None or x.ndim < 3 else x[i]
+    return x.astype(np.float32) if x is not None and x.dtype.name in HALF else x
 
 
 def stack(matrices: Sequence[np.ndarray], order: str) -> np.ndarray:

@@ -17,8 +17,10 @@ from tutorial_lib.reference.stated import StatedMatmul
 class Matmul(StatedMatmul):
     """``epilog(alpha * a @ b + beta * c)``: stated once, planned once, executed many times.
 
-    a (M, K), b (K, N), c (M, N) or (M, 1), all float32 or all float64, each row- or column-major,
-    NumPy's or torch's on the CPU. Of a batch, a or b is (B, ..., ...); so may be c and inputs.
+    a (M, K), b (K, N), c (M, N) or (M, 1), of one dtype: float16, bfloat16 (of ml_dtypes), float32
+    or float64; with a and b of half precision, c may be float32, and then the result is, too. Each
+    row- or column-major, NumPy's or, except for bfloat16, torch's on the CPU. Of a batch, a or b is
+    (B, ..., ...); so may be c and inputs.
     The result, (M, N) or (B, M, N), has the memory order of c; without a c, it is column-major if
     the epilog needs that, else in the order of a. Raises ValueError for operands that do not fit or
     that nvmath would read as other memory, InvalidMatmulState after `free`. Ignores `stream`.
@@ -96,15 +98,20 @@ class Matmul(StatedMatmul):
         return (d, outputs) if outputs else d
 
     def _compute(self, operands: Arrays, inputs: Arrays, alpha: float, beta: float):
-        """What the memory of the operands gives, read as the plan reads it."""
+        """What the memory of the operands gives, read as the plan reads it. With operands of half
+        precision, all is computed in float32 and rounded once, at the end."""
         self.require_not_freed()
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
         inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
 
+        def rounded(x: Array) -> Array:
+            return x.astype(self.result_dtype, copy=False) if x.dtype.kind == "f" else x
+
         def product(i: int):
             a, b, c = (matrix(operands.get(name), i) for name in "abc")
             call = epilogs.Call(a, b, {name: matrix(x, i) for name, x in inputs.items()})
-            return epilogs.compute(call, c, alpha, beta, self.epilog, self.order), call.outputs
+            d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
+            return rounded(d), {name: rounded(x) for name, x in call.outputs.items()}
 
         if batch := batch_of(operands["a"], operands["b"]):
             matrices, extra = zip(*map(product, range(*batch)))

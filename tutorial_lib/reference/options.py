@@ -7,7 +7,8 @@ from typing import Any
 
 
 class MatmulComputeType(IntEnum):
-    """The arithmetic that cuBLASLt may use. The reference computes in the operands' own type."""
+    """The arithmetic that cuBLASLt may use. The reference computes in the operands' own type, and
+    in float32 with operands of float16 and bfloat16, which allow COMPUTE_32F and its pedantic."""
 
     COMPUTE_32F = 68
     COMPUTE_32F_PEDANTIC = 69

@@ -10,7 +10,7 @@ import numpy as np
 
 from tutorial_lib.reference import epilogs, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
-from tutorial_lib.reference.layouts import Layout, batch_of, memory_order
+from tutorial_lib.reference.layouts import HALF, Layout, batch_of, memory_order
 from tutorial_lib.reference.options import Algorithm, MatmulOptions
 
 NOT_SUPPORTED = "CUBLAS_STATUS_NOT_SUPPORTED"  # what cuBLASLt answers
@@ -43,8 +43,9 @@ def _check_shape(x: Array, name: str, allowed: list[tuple[int, ...]]) -> None:
 
 def _check_operand(x: Array, name: str) -> None:
     _check_array(x, f"operand {name}")
-    if x.dtype not in (np.float32, np.float64):
-        raise ValueError(f"operand {name} is {x.dtype}; the reference takes float32 and float64")
+    if x.dtype.name not in (*HALF, "float32", "float64"):
+        taken = "float16, bfloat16, float32 and float64"
+        raise ValueError(f"operand {name} is {x.dtype}; the reference takes {taken}")
     if x.ndim not in (2, 3):
         hint = "" if name == "c" else " (nvmath also takes vectors, and more dimensions of a batch)"
         needed = f"operand {name} must have 2 dimensions, or 3 in a batch"
@@ -73,13 +74,16 @@ def check_operands(given: dict[str, Any], beta: float | None, options: MatmulOpt
     batch = batch_of(a, b)
     if not {a.shape[:-2], b.shape[:-2]} <= {(), batch}:
         raise ValueError(f"the batches of a {a.shape[:-2]} and b {b.shape[:-2]} must be the same")
-    compute_type = options.compute_type
-    if compute_type is not None and ("64F" in compute_type.name) != (a.dtype == np.float64):
+    half, compute_type = a.dtype.name in HALF, options.compute_type
+    of_float64 = a.dtype == np.float64
+    if compute_type is not None and (
+        ("64F" in compute_type.name) != of_float64 or (half and "FAST" in compute_type.name)
+    ):
         raise ValueError(f"{compute_type.name} does not compute with {a.dtype}")
     Layout.of(a).check_read_as_meant("operand a")
     Layout.of(b).check_read_as_meant("operand b")
     if c is not None:
-        if c.dtype != a.dtype:
+        if c.dtype != a.dtype and not (half and c.dtype == np.float32):
             raise cuBLASLtError(f"{NOT_SUPPORTED}: operand c is {c.dtype}, a and b are {a.dtype}")
         allowed = [(m, n)] if options.inplace else [(m, n), (m, 1)]
         batched = [(*batch, *shape) for shape in allowed]
@@ -97,7 +101,7 @@ def check_inputs(
     """Whether `epilog` can follow this matmul with these inputs; returns those it will hold."""
     if epilog is None:
         return {}
-    a, b, c = map(layouts.get, "abc")
+    a, c = layouts["a"], layouts.get("c")
     if epilog not in epilogs.STAGES:  # DEFAULT is not, in nvmath either
         raise AssertionError("Not supported.")
     if not hasattr(epilog, "name"):
@@ -115,12 +119,14 @@ def check_inputs(
         what = f"epilog input {name!r}"
         _check_array(tensors.as_array(x), what)
         _check_package(x, what, package)
-        _check_epilog_input(name, tensors.as_array(x), what, a, b)
+        _check_epilog_input(name, tensors.as_array(x), what, layouts)
     return {name: tensors.received(x) for name, x in given.items()}
 
 
-def _check_epilog_input(name: str, x: Array, what: str, a: Layout, b: Layout) -> None:
-    m, n, dtype, batch = a.shape[-2], b.shape[-1], a.dtype, batch_of(a, b)
+def _check_epilog_input(name: str, x: Array, what: str, layouts: dict[str, Layout]) -> None:
+    a, b = layouts["a"], layouts["b"]
+    m, n, batch = a.shape[-2], b.shape[-1], batch_of(a, b)
+    dtype = layouts.get("c", a).dtype  # of the result
     shapes, expected, error = {
         "bias": ([(m,), (m, 1)], dtype, cuBLASLtError),
         "relu_aux": ([epilogs.mask_shape(m, n)], np.dtype(np.uint8), ValueError),

@@ -38,10 +38,12 @@ class StatedMatmul(contextlib.AbstractContextManager):
         dtype = self.layouts["a"].dtype
         operands = "The data type of operand A is '%s', and that of operand B is '%s'."
         self.logger.info(operands, dtype, dtype)
-        self.logger.info("The data type for the result D is '%s'.", dtype)
-        default = MatmulComputeType[f"COMPUTE_{8 * dtype.itemsize}F"]
+        self.result_dtype = self.layouts.get("c", self.layouts["a"]).dtype
+        self.logger.info("The data type for the result D is '%s'.", self.result_dtype)
+        scale = np.result_type(dtype, np.float32)
+        default = MatmulComputeType[f"COMPUTE_{8 * scale.itemsize}F"]
         self.logger.info("The compute type is %s.", (self.options.compute_type or default).name)
-        self.alpha, self.beta = np.ones(1, dtype), np.zeros(1, dtype)
+        self.alpha, self.beta = np.ones(1, scale), np.zeros(1, scale)
         self._set_scale("alpha", alpha)
         self._set_scale("beta", beta)
         self.inputs, self.input_layouts = {}, {}  # of the epilog
