@@ -1,10 +1,11 @@
-"""What the hand-written CUDA kernels compute, in NumPy: the functions of `cuda`, one by one."""
+"""What the hand-written kernels compute, in NumPy: those of `cuda` and `in_triton`, one by one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from tutorial_lib.kernels.launches import BATCH, OUTPUTS
+from tutorial_lib.reference.epilogs import Call, MatmulEpilog, compute
 
 Array = np.ndarray  # also on a GPU
 
@@ -79,3 +80,24 @@ def train_epoch(
         update_small(sums, weights_output, bias_hidden, bias_output, loss, learning_rate)
         weights_hidden -= images.dtype.type(learning_rate) * (grad_hidden.T @ x)
     return losses
+
+
+def relu_aux_bias(
+    a: Array, b: Array, bias: Array, precision: str = "tf32x3"
+) -> tuple[Array, Array]:
+    """``relu(a b + bias)`` and its mask in bits, both column-major, as cuBLASLt's RELU_AUX_BIAS.
+
+    a (M, K) is row-major, b (K, N) column-major, bias (M,). The arithmetic of float32 matmuls is
+    the `precision`: on a GPU "tf32x3" (as good as float32), "tf32" or "ieee".
+    """
+    call = Call(a, b, {"bias": bias})
+    return compute(call, None, 1, 0, MatmulEpilog.RELU_AUX_BIAS, "F"), call.outputs["relu_aux"]
+
+
+def drelu_bgrad(a: Array, b: Array, mask: Array, precision: str = "tf32x3") -> tuple[Array, Array]:
+    """``(a b) * mask``, (M, N), and its row sums (M,), as cuBLASLt's DRELU_BGRAD.
+
+    a (M, K), b (K, N) and the mask of `relu_aux_bias` are column-major; K is small, such as 10.
+    """
+    call = Call(a, b, {"relu_aux": mask})
+    return compute(call, None, 1, 0, MatmulEpilog.DRELU_BGRAD, "F"), call.outputs["drelu_bgrad"]

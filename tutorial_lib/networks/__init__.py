@@ -16,10 +16,11 @@ from tutorial_lib.networks.half import MnistNetHalf
 from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.one_kernel import MnistNetMerged, MnistNetOneKernel, MnistNetTwin
-from tutorial_lib.networks.plans import MeasuredPlans, Plans, UncheckedPlans
+from tutorial_lib.networks.plans import MeasuredPlans, OwnEpilogPlans, Plans, UncheckedPlans
 
 MnistNetUnchecked = partial(MnistNet, plans=UncheckedPlans, launch=Loop)
 MnistNetCaptured = partial(MnistNetInPlace, plans=UncheckedPlans, launch=Graph)
+MnistNetOwnEpilog = partial(MnistNetInPlace, plans=OwnEpilogPlans, launch=Graph)
 
 NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "naive": MnistNetNaive,
@@ -27,6 +28,7 @@ NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "unchecked": MnistNetUnchecked,
     "inplace": partial(MnistNetInPlace, plans=UncheckedPlans, launch=Loop),
     "captured": MnistNetCaptured,
+    "own-epilog": MnistNetOwnEpilog,
     "tuned": partial(MnistNetTuned, plans=MeasuredPlans, launch=Graph),
     "merged": partial(MnistNetMerged, plans=MeasuredPlans, launch=Graph),
     "one-kernel": MnistNetOneKernel,

@@ -2,9 +2,13 @@
 
 from typing import Any
 
-from tutorial_lib.backend import Array, Matmul, MatmulEpilog, MatmulOptions
+from tutorial_lib import kernels
+from tutorial_lib.backend import Array, Matmul, MatmulComputeType, MatmulEpilog, MatmulOptions, xp
 from tutorial_lib.graphs import Branch, captured_time
 from tutorial_lib.networks.inputs import place
+
+# Of the matmuls in the book's own kernels, by compute type.
+PRECISIONS = {None: "tf32x3", MatmulComputeType.COMPUTE_32F_FAST_TF32: "tf32"}
 
 
 class Plans:
@@ -109,3 +113,23 @@ class MeasuredPlans(UncheckedPlans):
         if c is not None:
             c[...] = before  # what the timed updates changed
         return fastest
+
+
+class OwnEpilogPlans(UncheckedPlans):
+    """RELU_AUX_BIAS and DRELU_BGRAD by the book's own kernels, one each; the rest by nvmath.
+
+    Float64, and a compute type that the kernels do not have, stay with nvmath as well.
+    """
+
+    def run(self, name: str, a: Array, b: Array, c: Array | None = None, **plan: Any) -> Any:
+        """As `Plans.run`; with one of the two epilogs, a launch of a kernel that needs no plan."""
+        epilog, precision = plan.get("epilog"), PRECISIONS.get(self.compute_type)
+        if precision and a.dtype != xp.float64:
+            if epilog == MatmulEpilog.RELU_AUX_BIAS:
+                y, mask = kernels.relu_aux_bias(a, b, plan["inputs"]["bias"], precision=precision)
+                return y, {"relu_aux": mask}
+            if epilog == MatmulEpilog.DRELU_BGRAD:
+                mask = plan["inputs"]["relu_aux"]
+                d, sums = kernels.drelu_bgrad(a, b, mask, precision=precision)
+                return d, {"drelu_bgrad": sums}
+        return super().run(name, a, b, c, **plan)

@@ -1,0 +1,131 @@
+"""The two epilogs that cuBLASLt runs as kernels of their own in float32, written inside the matmul.
+
+Triton compiles the functions marked `triton.jit`. Such a function is one program; a launch starts a
+grid of them at once, and each computes one tile of the result with whole arrays, as NumPy would.
+Without a GPU, Triton's interpreter runs the programs one by one, in NumPy.
+"""
+
+import contextlib
+import os
+from typing import Any
+
+from tutorial_lib import backend
+from tutorial_lib.backend import Array, xp
+from tutorial_lib.reference.epilogs import mask_shape
+
+if backend.name == "cpu":
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton looks at it when it is imported
+
+import torch
+import triton
+import triton.language as tl
+
+# Tiles of relu_aux_bias, the best first: rows, columns, steps in K, warps of 32 threads, and how
+# many tiles of a and b are on their way from memory at once.
+TILES = (128, 128, 64, 8, 3), (64, 64, 64, 4, 3), (32, 32, 64, 4, 3)
+
+
+@triton.jit
+def relu_aux_bias_kernel(
+    a, b, bias, y, mask, M, N, K: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile of y = relu(a b + bias), and a bit for each of its elements."""
+    i = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)[:, None]  # the tile's rows, as a column
+    j = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)[None, :]  # its columns, as a row
+    row_exists, column_exists = i < M, j < N  # a tile may reach beyond the matrix
+
+    z = tl.zeros((TILE_M, TILE_N), tl.float32)
+    for start in range(0, K, TILE_K):
+        k = start + tl.arange(0, TILE_K)
+        left = tl.load(a + i * K + k[None, :], row_exists & (k < K)[None, :], other=0)
+        right = tl.load(b + k[:, None] + j * K, (k < K)[:, None] & column_exists, other=0)
+        z = tl.dot(left, right, z, input_precision=PRECISION)
+
+    # The epilog: z is still in registers, and nothing has been written.
+    z += tl.load(bias + i, row_exists, other=0)
+    tl.store(y + i + j * M, tl.where(z < 0, 0, z), row_exists & column_exists)
+
+    # Row i of the mask is bit i % 8 of byte i // 8. Rows that y does not have are 0.
+    bits = tl.where((z < 0) | ~row_exists, 0, 1 << i % 8)
+    octets = tl.sum(tl.reshape(bits, (TILE_M // 8, 8, TILE_N)), axis=1)  # rows in groups of eight
+    byte = tl.program_id(0) * (TILE_M // 8) + tl.arange(0, TILE_M // 8)[:, None]
+    bytes_of_column = tl.cdiv(M, 128) * 16
+    inside = (byte < bytes_of_column) & column_exists
+    tl.store(mask + byte + j * bytes_of_column, octets.to(tl.uint8), inside)
+
+
+@triton.jit
+def drelu_bgrad_kernel(
+    a, b, mask, d, bias_gradient, M, N: tl.constexpr, K: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A few rows of d = (a b) * mask, all their columns, and so the sums of these rows."""
+    i = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)[:, None]
+    k = tl.arange(0, TILE_K)  # K is small: one tile has all of it
+    row_exists = i < M
+    left = tl.load(a + i + k[None, :] * M, row_exists & (k < K)[None, :], other=0)
+
+    sums = tl.zeros((TILE_M, TILE_N), tl.float32)
+    for start in range(0, N, TILE_N):
+        j = start + tl.arange(0, TILE_N)[None, :]
+        exists = row_exists & (j < N)
+        right = tl.load(b + k[:, None] + j * K, (k < K)[:, None] & (j < N), other=0)
+        byte = tl.load(mask + i // 8 + j * (tl.cdiv(M, 128) * 16), exists, other=0)
+        product = tl.dot(left, right, input_precision=PRECISION)
+        product = tl.where((byte >> i % 8 & 1) == 1, product, 0)
+        tl.store(d + i + j * M, product, exists)
+        sums += product
+    tl.store(bias_gradient + i, tl.sum(sums, axis=1, keep_dims=True), row_exists)
+
+
+def relu_aux_bias(
+    a: Array, b: Array, bias: Array, precision: str = "tf32x3"
+) -> tuple[Array, Array]:
+    """``relu(a b + bias)``, (M, N) column-major, and its mask: as `in_numpy.relu_aux_bias`."""
+    (m, k), n = a.shape, b.shape[1]
+    rows, _ = mask_shape(m, n)
+    y, mask = xp.empty((m, n), a.dtype, order="F"), xp.empty((rows, n), xp.uint8, order="F")
+    tile_m, tile_n, tile_k, warps, stages = tile_for(m, n)
+    grid = triton.cdiv(8 * rows, tile_m), triton.cdiv(n, tile_n)  # and so all rows of the mask
+    options = {"TILE_M": tile_m, "TILE_N": tile_n, "TILE_K": tile_k, "PRECISION": precision}
+    arrays = a, b, bias, y, mask
+    launch(
+        relu_aux_bias_kernel, grid, arrays, m, n, k, num_warps=warps, num_stages=stages, **options
+    )
+    return y, mask
+
+
+def drelu_bgrad(a: Array, b: Array, mask: Array, precision: str = "tf32x3") -> tuple[Array, Array]:
+    """``(a b) * mask``, (M, N) column-major, and its row sums: as `in_numpy.drelu_bgrad`."""
+    (m, k), n = a.shape, b.shape[1]
+    d, bias_gradient = xp.empty((m, n), a.dtype, order="F"), xp.empty(m, a.dtype)
+    tile_m = 64 if m > 4096 else 16
+    tiles = {"TILE_M": tile_m, "TILE_N": 64, "TILE_K": max(16, triton.next_power_of_2(k))}
+    grid, arrays = (triton.cdiv(m, tile_m),), (a, b, mask, d, bias_gradient)
+    launch(drelu_bgrad_kernel, grid, arrays, m, n, k, PRECISION=precision, **tiles)
+    return d, bias_gradient
+
+
+def tile_for(m: int, n: int) -> tuple[int, ...]:
+    """The first of `TILES` of which an (m, n) result has enough for 132 multiprocessors."""
+    enough = (t for t in TILES if triton.cdiv(m, t[0]) * triton.cdiv(n, t[1]) >= 128)
+    return next(enough, TILES[-1])
+
+
+def launch(
+    kernel: Any, grid: tuple[int, ...], arrays: tuple[Array, ...], *sizes: int, **options: Any
+) -> None:
+    """Launch a program for each point of the grid, on the backend's current stream."""
+    stream = contextlib.nullcontext()
+    if backend.name == "gpu":  # Triton launches on the current stream of torch, not of CuPy
+        stream = torch.cuda.stream(torch.cuda.ExternalStream(xp.cuda.get_current_stream().ptr))
+    with stream:
+        kernel[grid](*map(as_tensor, arrays), *sizes, **options)
+
+
+def as_tensor(x: Array) -> torch.Tensor:
+    """A tensor of torch, as Triton takes it, in the memory of x."""
+    if x.dtype == "bfloat16":  # which torch does not take from others
+        return torch.as_tensor(x.view("int16")).view(torch.bfloat16)
+    return torch.as_tensor(x)
