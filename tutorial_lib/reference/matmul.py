@@ -7,6 +7,8 @@ Source: `nvmath.linalg.advanced.Matmul <https://docs.nvidia.com/cuda/nvmath-pyth
 
 from typing import Any
 
+import numpy as np
+
 from tutorial_lib.reference import epilogs, refusals, streams, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout, batch_of, matrix, memory_order, stack
@@ -104,14 +106,15 @@ class Matmul(StatedMatmul):
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
         inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
 
-        def rounded(x: Array) -> Array:
-            return x.astype(self.result_dtype, copy=False) if x.dtype.kind == "f" else x
+        def rounded(x: Array, order: str) -> Array:
+            return x if x.dtype == np.uint8 else x.astype(self.result_dtype, order, copy=False)
 
         def product(i: int):
             a, b, c = (matrix(operands.get(name), i) for name in "abc")
             call = epilogs.Call(a, b, {name: matrix(x, i) for name, x in inputs.items()})
             d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
-            return rounded(d), {name: rounded(x) for name, x in call.outputs.items()}
+            extra = {name: rounded(x, "F") for name, x in call.outputs.items()}
+            return rounded(d, self.order), extra
 
         if batch := batch_of(operands["a"], operands["b"]):
             matrices, extra = zip(*map(product, range(*batch)))

@@ -17,6 +17,7 @@ from nvmath.linalg import advanced
 from nvmath.linalg.advanced import matmulmod
 
 from tutorial_lib.reference import epilogs
+from tutorial_lib.reference.layouts import HALF, matrix
 from tutorial_lib.reference.refusals import cuBLASLtError
 
 ROW, COL = matmulmod.cublaslt.Order.ROW, matmulmod.cublaslt.Order.COL
@@ -28,7 +29,11 @@ def pointed(address, dtype, shape, strides):
     strides = tuple(stride * itemsize for stride in strides)
     interface = {"version": 3, "data": (address, False), "typestr": np.dtype(dtype).str}
     interface |= {"shape": shape, "strides": strides}
-    return np.asarray(SimpleNamespace(__array_interface__=interface))
+    return np.asarray(SimpleNamespace(__array_interface__=interface)).view(dtype)
+
+
+def widened(*matrices):
+    return [matrix(x, 0) for x in matrices]
 
 
 class CuBLASLt:
@@ -42,7 +47,7 @@ class CuBLASLt:
         return len(self.objects)
 
     def matmul_desc_create(self, compute_type, scale_type):
-        return self._new(epilogue=None, transb=None)
+        return self._new(epilogue=None, transb=None, bias_data_type=None)
 
     def matrix_layout_create(self, dtype, *, rows, cols, ld):
         return self._new(dtype=dtype, rows=rows, cols=cols, ld=ld, order=COL, batch_count=1)
@@ -59,7 +64,10 @@ class CuBLASLt:
         transposed = desc.transb is not None
         k, n = (b.cols, b.rows) if transposed else (b.rows, b.cols)
         fits = (a.rows, a.cols, n) == (d.rows, k, d.cols)
-        supported = fits and len({a.dtype, b.dtype, c.dtype, d.dtype}) == 1
+        names = [matmulmod.typemaps.DATA_TYPE_TO_NAME[x.dtype] for x in (a, b, c, d)]
+        mixed = names in ([half, half, "float32", "float32"] for half in HALF)
+        supported = fits and (len(set(names)) == 1 or mixed)
+        supported &= desc.bias_data_type in (None, d.dtype)
         columns = [d] if epilog in epilogs.COLUMN_MAJOR else []  # must be column-major
         columns += [a] if epilog == epilogs.MatmulEpilog.BGRADA else []
         columns += [b] if epilog == epilogs.MatmulEpilog.BGRADB else []  # the transposed b
@@ -75,7 +83,8 @@ class CuBLASLt:
             self._product(i, self.objects[desc], alpha, beta, *abcd)
 
     def _product(self, i, desc, alpha, beta, a, b, c, d):
-        alpha, beta = (pointed(x, a.dtype, (), ())[()] for x in (alpha, beta))
+        scale = np.result_type(a.dtype, np.float32)
+        alpha, beta = (pointed(x, scale, (), ())[()] for x in (alpha, beta))
         b = b if desc.transb is None else b.T
         (m, n), dtype, epilog = d.shape, d.dtype, desc.epilogue
         shapes = {"relu_aux": epilogs.mask_shape(m, n), "gelu_aux": epilogs.gelu_shape(m, n)}
@@ -92,8 +101,8 @@ class CuBLASLt:
 
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"
-        call = epilogs.Call(a, b, {name: extra(name) for name in names})
-        d[...] = epilogs.compute(call, c, alpha, beta, epilog, order)
+        call = epilogs.Call(*widened(a, b), {name: widened(extra(name))[0] for name in names})
+        d[...] = epilogs.compute(call, *widened(c), alpha, beta, epilog, order)
         for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
 

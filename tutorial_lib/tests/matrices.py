@@ -1,11 +1,13 @@
 """Hypothesis strategies and slow, obvious definitions that the reference is held against."""
 
+import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
 EXTENTS = st.one_of(st.integers(1, 20), st.sampled_from([1, 7, 8, 9, 127, 128, 129, 130, 256]))
 ORDERS = st.sampled_from(["C", "F"])
-DTYPES = st.sampled_from([np.float32, np.float64])
+HALVES = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
+DTYPES = st.sampled_from([*HALVES, np.dtype(np.float32), np.dtype(np.float64)])
 
 
 @st.composite
@@ -50,9 +52,14 @@ def bits_one_by_one(positive):
 
 
 def close(actual, expected, scale=1.0):
-    """Equal up to rounding, for sums of up to a few hundred terms of size `scale`."""
-    tolerance = 200 * np.finfo(actual.dtype).eps * max(scale, 1)
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+    """Equal up to rounding, for sums of up to a few hundred terms of size `scale`.
+
+    Those of half precision are computed in float32 and rounded once, by half a last place at most.
+    """
+    tolerance = 200 * np.finfo(np.result_type(actual.dtype, np.float32)).eps * max(scale, 1)
+    once = float(ml_dtypes.finfo(actual.dtype).eps) / 2
+    actual = actual.astype(np.float64)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance + once, atol=tolerance)
 
 
 def strides_of_any(shape):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.epilogs import MatmulEpilog as E
 from tutorial_lib.reference.matmul import matmul
-from tutorial_lib.tests.gpu.conformance import inputs_of, meaning, named
-from tutorial_lib.tests.matrices import bits_one_by_one, close, matrix, problems
+from tutorial_lib.tests.gpu.conformance import Case, inputs_of, meaning, named, operands
+from tutorial_lib.tests.matrices import HALVES, bits_one_by_one, close, matrix, problems
 
 
 def gelu(x):
@@ -32,7 +32,7 @@ def defined(epilog, d, a, b, inputs):
     a, b, words = a.astype(np.float64), b.astype(np.float64), epilog.name.split("_")
     extra = {}
     if "BIAS" in words:
-        d = d + inputs["bias"].reshape(-1, 1)
+        d = d + inputs["bias"].reshape(-1, 1).astype(np.float64)
     if "AUX" in words:
         extra[f"{words[0].lower()}_aux"] = d >= 0 if words[0] == "RELU" else d
     if words[0] == "RELU":
@@ -59,23 +59,25 @@ def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
         a = np.asfortranarray(np.repeat(a, 2, axis=0))  # at least two rows
     if epilog == E.BGRADB:
         b = np.repeat(b, 2, axis=1)
-    m, n = len(a), b.shape[1]
+    (m, n), dtype, half = (len(a), b.shape[1]), a.dtype, a.dtype in HALVES
     alpha, beta = data.draw(st.floats(-2, 2)), data.draw(st.floats(-2, 2))
-    before, tensors, arguments = alpha * (a.astype(np.float64) @ b), [a, b], {"alpha": alpha}
+    before = alpha * (a.astype(np.float64) @ b.astype(np.float64))
+    tensors, arguments = [a, b], {"alpha": alpha}
     if kind != "none":
         columns = 1 if kind == "column" else n
         order = None if epilog in (E.RELU, E.GELU) and columns > 1 else "F"
-        c = matrix(data.draw, rng, (m, columns), a.dtype, order)
+        dtype = data.draw(st.sampled_from([a.dtype, np.dtype(np.float32)])) if half else a.dtype
+        c = matrix(data.draw, rng, (m, columns), dtype, order)
         before = before + beta * c.astype(np.float64)
         tensors.append(c)
         arguments |= {"beta": beta, "options": {"inplace": kind == "in place"}}
-    inputs = inputs_of(epilog, m, n, a.dtype, rng)
+    inputs = inputs_of(epilog, m, n, dtype, rng)
     if "bias" in inputs and data.draw(st.booleans()):
         inputs["bias"] = inputs["bias"].reshape(-1, 1)
     outputs = named(matmul(*tensors, epilog=epilog, epilog_inputs=inputs or None, **arguments))
     found, expected = meaning(outputs, m), defined(epilog, before, a, b, inputs)
     assert set(found) == set(expected)
-    assert found["result"].dtype == a.dtype
+    assert {x.dtype for x in outputs.values()} - {np.dtype(np.uint8)} == {dtype}
     d, packed = outputs["result"], [outputs[name] for name in outputs if name.endswith("_aux")]
     if kind == "in place":
         assert d is c
@@ -94,6 +96,19 @@ def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
         assert outputs["gelu_aux"].shape == (-(-m // 8) * 8, n)
     for name, x in expected.items():
         close(found[name], x, scale=n * (200 if "GELU" in epilog.name else 4))
+
+
+@pytest.mark.parametrize("epilog", [e for e in epilogs.STAGES if "GELU" not in e.name])
+@pytest.mark.parametrize("c_dtype", ["", "float32"])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_is_summed_in_float32_and_rounded_once(dtype, c_dtype, epilog):
+    case = Case(epilog, (30, 40, 784), ("F", "C"), dtype, "F", c_dtype)  # integers: all exact
+    tensors, arguments, inputs = operands(case)
+    found = meaning(named(matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)), 30)
+    a, b, c = (x.astype(np.float64) for x in tensors)
+    for name, x in defined(epilog, 2 * a @ b - c, a, b, inputs).items():
+        assert found[name].dtype == (bool if x.dtype == bool else c_dtype or dtype)
+        np.testing.assert_array_equal(found[name], x.astype(np.float32).astype(found[name].dtype))
 
 
 @pytest.mark.parametrize("shape", [(30, 256, 20), (1, 3, 2), (130, 5, 9)])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutorial_lib.reference.layouts import Layout, memory_order
-from tutorial_lib.tests.matrices import strides_of_any
+from tutorial_lib.tests.matrices import HALVES, strides_of_any
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
@@ -40,6 +40,9 @@ def test_reading_keeps_the_bits_and_the_memory_and_stays_behind_the_pointer():
     read[0] = 100
     assert whole[2] == 100  # it is the same memory
     assert Layout.of(whole).read(whole) is whole
+    halves = np.arange(8).astype(HALVES[1])
+    read = Layout.of(halves[:4]).read(halves.view(np.float32)[1:])
+    assert (read.dtype, *read) == (HALVES[1], 2, 3, 4, 5)
     read = Layout.of(np.ones((2, 2))).read(np.arange(4.0).reshape(2, 2).T)
     assert Layout.of(np.ones(4)).read(read).tolist() == [0, 1, 2, 3]  # nobody else holds it
     backwards = np.arange(12.0)[::-1]

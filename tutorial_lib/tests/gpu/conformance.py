@@ -1,25 +1,28 @@
 """One matmul computed twice, by the reference and by another library, and what differs.
 
 The operands are small integers, whose sums float32 holds exactly: so results and masks must agree
-to the last bit, zeros included, and only GELU is left to a tolerance.
+to the last bit, zeros included, and only GELU is left to a tolerance. In half precision such a sum
+is rounded, but once, and so to the same number.
 """
 
 import itertools
 import zlib
 from typing import NamedTuple
 
+import ml_dtypes  # noqa: F401 (which gives NumPy its bfloat16)
 import numpy as np
 
 from tutorial_lib.reference import epilogs
 from tutorial_lib.reference import matmul as reference
 from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.layouts import HALF
 
 # M, N, K: ones, odd sizes, no multiples of 16, the edges of the padding, the network's own.
 SHAPES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (2, 2, 2), (17, 33, 9), (8, 16, 24)]
 SHAPES += [(127, 3, 7), (128, 128, 64), (129, 5, 130)]
 SHAPES += [(30, 256, 784), (10, 256, 30), (30, 256, 10), (10, 30, 256), (30, 784, 256)]
 # Integers must agree exactly; where there is a tanh, relative to the largest value that it scales.
-TOLERANCES = {"float32": 1e-5, "float64": 1e-13}
+TOLERANCES = {"float32": 1e-5, "float64": 1e-13, "float16": 1e-3, "bfloat16": 8e-3}
 C_KINDS = ["none", "C", "F", "column", "inplace C", "inplace F"]
 EPILOGS = [None, *MatmulEpilog]
 
@@ -32,6 +35,7 @@ class Case(NamedTuple):
     orders: tuple[str, str]
     dtype: str
     c_kind: str
+    c_dtype: str = ""  # and the result's, where it is not that of a and b
 
     @property
     def name(self):
@@ -39,9 +43,13 @@ class Case(NamedTuple):
 
 
 def cases():
-    """Every combination of epilog, shape, memory orders, dtype and kind of c."""
+    """Every combination of epilog, shape, memory orders, dtypes and kind of c; of the orders, half
+    precision gets two."""
     orders = list(itertools.product("CF", repeat=2))
-    return [Case(*x) for x in itertools.product(EPILOGS, SHAPES, orders, TOLERANCES, C_KINDS)]
+    found = [Case(*x) for x in itertools.product(EPILOGS, SHAPES, orders, TOLERANCES, C_KINDS)]
+    found = [case for case in found if case.dtype not in HALF or len({*case.orders}) == 2]
+    mixed = (case for case in found if case.dtype in HALF and case.c_kind != "none")
+    return found + [case._replace(c_dtype="float32") for case in mixed]
 
 
 def inputs_of(epilog, m, n, dtype, rng):
@@ -78,19 +86,20 @@ def meaning(outputs, rows):
 
 def operands(case, integers=True):
     """The operands a, b and perhaps c, the arguments, and the epilog inputs, for one case."""
-    (m, n, k), kind = case.shape, case.c_kind
+    (m, n, k), kind, c_dtype = case.shape, case.c_kind, case.c_dtype or case.dtype
     rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
 
-    def numbers(order, *shape):
-        x = rng.integers(-3, 4, shape) if integers else rng.standard_normal(shape)
-        return np.asarray(x, case.dtype, order=order)
+    def numbers(order, *shape, dtype=case.dtype):
+        x = rng.integers(-6, 7, shape) if integers else rng.standard_normal(shape)
+        return np.asarray(x.astype(dtype), order=order)
 
     tensors = [numbers(case.orders[0], m, k), numbers(case.orders[1], k, n)]
     arguments = {"alpha": 2.0}
     if kind != "none":
-        tensors.append(numbers("C", m, 1) if kind == "column" else numbers(kind[-1], m, n))
+        shape = ("C", m, 1) if kind == "column" else (kind[-1], m, n)
+        tensors.append(numbers(*shape, dtype=c_dtype))
         arguments |= {"beta": -1.0, "options": {"inplace": kind.startswith("inplace")}}
-    return tensors, arguments, inputs_of(case.epilog, m, n, case.dtype, rng)
+    return tensors, arguments, inputs_of(case.epilog, m, n, c_dtype, rng)
 
 
 def planned(library, mm, epilog, inputs):
@@ -129,7 +138,8 @@ def differences(case, ours, theirs):
         return ["reference {}, library {}".format(*kinds)], 0.0
     if isinstance(ours, Exception):
         return [], 0.0
-    (a, b, *c), (rows, columns, _), found, worst = operands(case)[0], case.shape, [], 0.0
+    (rows, columns, _), found, worst = case.shape, [], 0.0
+    a, b, *c = (x.astype(np.float64) for x in operands(case)[0])
     scale = max(1.0, float(np.abs(2 * (a @ b) - sum(c)).max()))  # before the epilog
     scale *= columns if "BGRAD" in case.name else 1  # which sums them
     values, others = meaning(ours, rows), meaning(theirs, rows)
@@ -141,7 +151,7 @@ def differences(case, ours, theirs):
             if different := np.count_nonzero(x != y):
                 found.append(f"{name}: {different} bits differ")
         else:
-            deviation = float(np.abs(x - y).max()) / scale
+            deviation = float(np.abs(x.astype(np.float64) - y).max()) / scale
             worst = max(worst, deviation)
             if not deviation <= TOLERANCES[case.dtype] * ("GELU" in case.name):
                 found.append(f"{name}: values deviate by {deviation:.1e}")
@@ -169,7 +179,7 @@ def compare_all(library, to_device):
         count, computed = per_epilog[case.name], isinstance(ours, dict)
         count["disagree" if found else "computed" if computed else "refused"] += 1
         count["worst_deviation"] = max(count["worst_deviation"], worst)
-        where = f"{case.shape} {''.join(case.orders)} {case.dtype} c={case.c_kind}"
+        where = f"{case.shape} {''.join(case.orders)} {case.dtype} c={case.c_kind} {case.c_dtype}"
         detail = f" [{theirs}]"[:160] if isinstance(theirs, Exception) else ""
         for text in found:
             disagreements.setdefault(f"{case.name}: {text}", []).append(where + detail)

@@ -90,7 +90,7 @@ def library(changed):
 
 
 def test_the_reference_agrees_with_itself():
-    some = [case for i, case in enumerate(conformance.cases()) if i % 41 == 0]
+    some = [case for i, case in enumerate(conformance.cases()) if i % 67 == 0]
     assert len({case.epilog for case in some}) == len(conformance.EPILOGS)
     for case in some:
         ours, theirs = (conformance.run(reference, case, how) for how in (lambda x: x, copy))
