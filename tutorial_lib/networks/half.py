@@ -51,7 +51,7 @@ class MnistNetHalf(MnistNet):
         copies = xp.zeros(starts[-1], self.dtype)
         for part, parameter in zip(parts(masters), self.parameters):
             part[...] = parameter
-        new = {"masters": masters, "copies": copies, "rounded": parts(copies)}
+        new = {"masters": masters, "copies": copies, "rounded": parts(copies), "columns": {}}
         vars(self).update(zip(PARAMETERS, parts(masters)), **new)
 
     def astype(self, dtype: type) -> "MnistNetHalf":
@@ -59,6 +59,7 @@ class MnistNetHalf(MnistNet):
         copy = super().astype(dtype)
         copy.dtype = xp.dtype(dtype)
         copy.pack()
+        vars(copy).update(copies=copy.masters, rounded=copy.parameters)
         return copy
 
     def check_images(self, x: Array) -> Array:
@@ -72,21 +73,21 @@ class MnistNetHalf(MnistNet):
         x = self.check_images(x).astype(self.dtype, copy=False)
         hidden, mask, logits = self.to_logits(x)
         self.saved = x, hidden, mask
-        return sigmoid(logits)
+        return sigmoid(logits.astype(self.masters.dtype))
 
     def to_logits(self, x: Array) -> tuple[Array, Array, Array]:
-        """For x (n, 784) of `dtype`: the hidden layer (H, n), its mask, float32 logits (n, 10)."""
-        self.copies[...] = self.masters
+        """For x (n, 784): the hidden layer (H, n), its mask, and the logits (n, 10), in `dtype`."""
+        if self.copies is not self.masters:
+            kernels.round_to_half(self.masters.reshape(-1, 4), self.copies.reshape(-1, 4))
         weights_hidden, bias_hidden, weights_output, bias_output = self.rounded
         plan = {"epilog": MatmulEpilog.RELU_AUX_BIAS, "inputs": {"bias": bias_hidden}}
         hidden, extra = self.plans.run("hidden", weights_hidden, x.T, **plan)
         plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": bias_output}}
         logits = self.plans.run("output", weights_output, hidden, **plan)
-        return hidden, extra["relu_aux"], logits.T.astype(self.masters.dtype)
+        return hidden, extra["relu_aux"], logits.T
 
     def scaled(self, grad: Array) -> Array:
-        """The gradient (n, 10) times n, rounded to `dtype`: divided by n, it is often too small for
-        float16, in which what is below 6e-8 becomes 0."""
+        """The gradient (n, 10) times n, as in `kernels.loss_in_half`, rounded to `dtype`."""
         out = xp.empty(grad.shape, self.dtype)
         return xp.multiply(grad, len(grad), out=out, casting="unsafe")
 
@@ -95,6 +96,12 @@ class MnistNetHalf(MnistNet):
         plan = {"epilog": MatmulEpilog.DRELU_BGRAD, "inputs": {"relu_aux": mask}}
         grad_hidden, extra = self.plans.run("grad_relu", self.rounded[2].T, grad.T, **plan)
         return grad_hidden, extra["drelu_bgrad"]
+
+    def ones(self, n: int) -> Array:
+        """A column of n ones, (n, 1): a matmul with it sums over a batch."""
+        if n not in self.columns:
+            self.columns[n] = xp.ones((n, 1), self.dtype)
+        return self.columns[n]
 
     def backward_output(self, grad: Array) -> tuple[Array, Array]:
         """The gradients of weights_output (10, H) and bias_output (10,), given grad (n, 10)."""
@@ -114,15 +121,14 @@ class MnistNetHalf(MnistNet):
         x, rate = x.astype(self.dtype, copy=False), learning_rate / len(x)
         hidden, mask, logits = self.to_logits(x)
         grad = xp.empty_like(logits)
-        kernels.loss_and_gradient(logits, labels, grad, loss)
-        self.bias_output -= learning_rate * grad.sum(axis=0)
-        grad = self.scaled(grad)
-        # It reads the copies, so that the masters may change before.
+        kernels.loss_in_half(logits, labels, grad, loss)  # p - t, and so the rate is one n-th
         grad_hidden, sums = self.through_relu(grad, mask)
         self.bias_hidden -= xp.multiply(sums, rate, dtype=self.masters.dtype)
-        # Half operands, float32 result: (H, n) (n, 10) and (H, n) (n, 784)
-        self.plans.descend("update_output", self.weights_output.T, hidden, grad, rate)
-        self.plans.descend("update_hidden", self.weights_hidden, grad_hidden, x, rate)
+        # Half operands, added to float32: (H, n) (n, 10), (10, n) (n, 1), (H, n) (n, 784)
+        descend, ones = self.plans.descend, self.ones(len(x))
+        descend("update_output", self.weights_output.T, hidden, grad, rate)
+        descend("update_bias", self.bias_output[:, None], grad.T, ones, rate)
+        descend("update_hidden", self.weights_hidden, grad_hidden, x, rate)
 
 
 def half(name: str) -> np.dtype:

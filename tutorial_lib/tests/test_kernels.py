@@ -212,5 +212,5 @@ def test_a_kernel_is_compiled_for_each_gpu_that_is_current(monkeypatch):
     monkeypatch.setattr(cuda, "xp", fake := MagicMock())
     for gpu in (70, 71, 70):  # which no machine has
         fake.cuda.Device.return_value.id = gpu
-        cuda.run(launches.LOSS_AND_GRADIENT)
+        cuda.run(launches.loss_and_gradient())
     assert fake.RawModule.call_count == 2
