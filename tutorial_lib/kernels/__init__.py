@@ -1,8 +1,9 @@
 """The hand-written kernels: CUDA and Triton on a GPU, their NumPy twins otherwise.
 
 A kernel gets a pointer, which knows neither shape nor strides nor dtype, so each array is checked
-here before it goes in, and TypeError or ValueError says what is wrong. CUDA kernels take float32
-and labels in int64, Triton's take float32, float16 or bfloat16 and a mask in uint8. An image whose label is not 0 to 9 is left out of the gradients, and makes the loss of its batch NaN.
+here before it goes in, and TypeError or ValueError says what is wrong. Labels are int64, masks
+uint8, all else float32, or in some kernels float16 or bfloat16. An image whose label is not 0 to 9
+is left out of the gradients, and makes the loss of its batch NaN.
 """
 
 import functools
