@@ -16,6 +16,7 @@ FIELD = [
 NETWORKS = ("base", "epochs", "fused", "half", "inplace", "inputs", "plans")
 CONTEST = ("contest", "ladder", "rung", "torch_peer", "jax_peer")
 KERNELS = ("common.cuh", "cuda.py", "in_triton.py", "launches.py", "loss_and_gradient.cu")
+KERNELS += ("round_to_half.cu",)
 SOURCES = (
     *(f"networks/{name}.py" for name in NETWORKS),
     *(f"benchmarks/{name}.py" for name in CONTEST),

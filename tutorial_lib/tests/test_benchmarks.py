@@ -71,7 +71,7 @@ def test_a_field_is_timed_in_two_rounds_and_the_rest_runs_on(capsys, monkeypatch
     assert record["sources"] == {"graphs.py": results.digest("graphs.py")}
     printed = capsys.readouterr().out
     assert re.findall(r"^    8 (\w).*32: ", printed, re.M) == list("gboog")  # bad failed before
-    assert "| bad | failed |" in printed
+    assert "| bad | failed |\n" in printed  # no column without a contestant
 
 
 # The first ten losses tell the arithmetic; later, where units cross zero, wide networks may differ.
@@ -111,11 +111,11 @@ def test_contestants_agree_with_the_plain_network(script):
     assert (row["gpu"] is None) == (backend.name == "cpu")
 
 
-@pytest.mark.parametrize("arithmetic", HALF)
-def test_a_network_in_half_precision_competes_with_its_losses_and_accuracy(arithmetic):
+@pytest.mark.parametrize(("arithmetic", "bound"), [(FLOAT16, 1e-3), (BFLOAT16, 5e-3)])
+def test_a_network_in_half_precision_competes_with_its_losses_and_accuracy(arithmetic, bound):
     script = "rung --network half --plans OwnEpilogPlans"
     row = row_of(script, hidden=30, arithmetic=arithmetic, steps=24, repeats=2)
-    assert row["check"]["losses"] < 5e-3, row
+    assert row["check"]["losses"] < bound, row
     assert len(row["losses"]) == 1 + (len(normalized(True)[0]) > 20 * 256)
     assert 0.3 < row["accuracy"] < 1
 
