@@ -34,14 +34,15 @@ def show(*objects: type | FunctionType) -> Source:
 
 
 def show_kernel(file: str, name: str) -> Source:
-    """A function or struct of the CUDA kernel in ``kernels/{file}.cu``, or in .cuh, by its name.
+    """A function or struct of ``kernels/{file}``, which is CUDA or Triton, by its name.
 
     The comment above it belongs to it. A name that begins with ``//`` is that of a comment that
     stands alone, by its first words. ValueError where there is no such.
     """
     definition = re.compile(rf"^(?!//|\s).*\b{re.escape(name)}\b\s*[({{]", re.MULTILINE)
-    for path in sorted(KERNELS.glob(f"{file}*.cu*")):  # a kernel may have files of its own
+    cuda = KERNELS.glob(f"{file}*.cu*")  # a kernel may have files of its own
+    for path in sorted([*cuda, *KERNELS.glob(f"{file}.py")]):
         for part in re.split(r"\n\n(?=\S)", path.read_text(encoding="utf-8").rstrip()):
             if part.startswith(name) or definition.search(part):
-                return Source(part, "cuda")
+                return Source(part, "python" if path.suffix == ".py" else "cuda")
     raise ValueError(f"no kernel source {file!r} has a function or struct {name!r}")
