@@ -1,8 +1,9 @@
 """What cuBLASLt does to a matmul's result before it is written: every epilog, in NumPy.
 
 `d` is the (M, N) result of ``alpha * a @ b + beta * c``. A stage changes `d` in place, or looks at
-it and leaves an extra output; an epilog is a few stages in a row. Source: `cublasLtEpilogue_t
-<https://docs.nvidia.com/cuda/cublas/#cublasltepilogue-t>`_ and nvmath-python 1.0.
+it and leaves an extra output; an epilog is a few stages in a row. On the way to half precision `d`
+is float32, and is rounded where cuBLASLt leaves the next stage to another kernel. Source: nvmath
+1.0 and `cublasLtEpilogue_t <https://docs.nvidia.com/cuda/cublas/#cublasltepilogue-t>`_.
 """
 
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Call:
     b: Array
     inputs: Arrays
     outputs: Arrays = field(default_factory=dict)
+    written_as: np.dtype | None = None  # the result's type, where it is narrower than d's
 
 
 def mask_shape(m: int, n: int) -> tuple[int, int]:
@@ -157,6 +159,9 @@ STAGES: dict[MatmulEpilog, tuple[Callable[[Array, Call], None], ...]] = {
 
 # RELU and GELU leave the result in the order of operand a, and so does BGRADA; the rest do not.
 COLUMN_MAJOR = set(STAGES) - {MatmulEpilog.RELU, MatmulEpilog.GELU, MatmulEpilog.BGRADA}
+# These stages read what will be written, so in half precision rounded numbers: found on an H100.
+# There, some algorithms also round before a bias, or round parts of the sum over K.
+ROUNDED = {relu_aux, drelu_bgrad, dgelu, dgelu_bgrad}
 # The extra input a stage reads, by its name in `epilog_inputs`.
 INPUTS = {bias: "bias", drelu: "relu_aux", dgelu: "gelu_aux"}
 
@@ -169,6 +174,8 @@ def input_names(epilog: MatmulEpilog) -> set[str]:
 def apply(epilog: MatmulEpilog, d: Array, call: Call) -> None:
     """Run the epilog's stages over `d`, in place; extra outputs go to `call.outputs`."""
     for stage in STAGES[epilog]:
+        if stage in ROUNDED and call.written_as is not None:
+            d[...] = d.astype(call.written_as)
         stage(d, call)
 
 

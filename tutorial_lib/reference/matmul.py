@@ -11,7 +11,7 @@ import numpy as np
 
 from tutorial_lib.reference import epilogs, refusals, streams, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
-from tutorial_lib.reference.layouts import Layout, batch_of, matrix, memory_order, stack
+from tutorial_lib.reference.layouts import HALF, Layout, batch_of, matrix, memory_order, stack
 from tutorial_lib.reference.options import Algorithm, MatmulOptions, MatmulPlanPreferences, coerce
 from tutorial_lib.reference.stated import StatedMatmul
 
@@ -101,7 +101,7 @@ class Matmul(StatedMatmul):
 
     def _compute(self, operands: Arrays, inputs: Arrays, alpha: float, beta: float):
         """What the memory of the operands gives, read as the plan reads it. With operands of half
-        precision, all is computed in float32 and rounded once, at the end."""
+        precision, all is computed in float32; what is written is rounded to the result's type."""
         self.require_not_freed()
         operands = {name: self.layouts[name].read(x) for name, x in operands.items()}
         inputs = {name: self.input_layouts[name].read(x) for name, x in inputs.items()}
@@ -112,6 +112,7 @@ class Matmul(StatedMatmul):
         def product(i: int):
             a, b, c = (matrix(operands.get(name), i) for name in "abc")
             call = epilogs.Call(a, b, {name: matrix(x, i) for name, x in inputs.items()})
+            call.written_as = self.result_dtype if self.result_dtype.name in HALF else None
             d = epilogs.compute(call, c, alpha, beta, self.epilog, self.order)
             extra = {name: rounded(x, "F") for name, x in call.outputs.items()}
             return rounded(d, self.order), extra

@@ -32,10 +32,6 @@ def pointed(address, dtype, shape, strides):
     return np.asarray(SimpleNamespace(__array_interface__=interface)).view(dtype)
 
 
-def widened(*matrices):
-    return [matrix(x, 0) for x in matrices]
-
-
 class CuBLASLt:
     """Objects by number, as the library hands them out; a plan and a product made of them."""
 
@@ -65,9 +61,9 @@ class CuBLASLt:
         k, n = (b.cols, b.rows) if transposed else (b.rows, b.cols)
         fits = (a.rows, a.cols, n) == (d.rows, k, d.cols)
         names = [matmulmod.typemaps.DATA_TYPE_TO_NAME[x.dtype] for x in (a, b, c, d)]
-        mixed = names in ([half, half, "float32", "float32"] for half in HALF)
-        supported = fits and (len(set(names)) == 1 or mixed)
-        supported &= desc.bias_data_type in (None, d.dtype)
+        mixed = [[half, half, "float32", "float32"] for half in HALF]
+        supported = fits and desc.bias_data_type in (None, d.dtype)
+        supported &= len(set(names)) == 1 or names in mixed
         columns = [d] if epilog in epilogs.COLUMN_MAJOR else []  # must be column-major
         columns += [a] if epilog == epilogs.MatmulEpilog.BGRADA else []
         columns += [b] if epilog == epilogs.MatmulEpilog.BGRADB else []  # the transposed b
@@ -101,8 +97,10 @@ class CuBLASLt:
 
         names = epilogs.input_names(epilog) if epilog else ()
         order = "F" if d.strides[0] == d.itemsize else "C"
-        call = epilogs.Call(*widened(a, b), {name: widened(extra(name))[0] for name in names})
-        d[...] = epilogs.compute(call, *widened(c), alpha, beta, epilog, order)
+        a, b, c = (matrix(x, 0) for x in (a, b, c))
+        call = epilogs.Call(a, b, {name: matrix(extra(name), 0) for name in names})
+        call.written_as = d.dtype if d.dtype.name in HALF else None
+        d[...] = epilogs.compute(call, c, alpha, beta, epilog, order)
         for name, x in call.outputs.items():
             extra(name)[...] = x.reshape(extra(name).shape)
 

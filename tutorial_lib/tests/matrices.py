@@ -52,14 +52,12 @@ def bits_one_by_one(positive):
 
 
 def close(actual, expected, scale=1.0):
-    """Equal up to rounding, for sums of up to a few hundred terms of size `scale`.
-
-    Those of half precision are computed in float32 and rounded once, by half a last place at most.
-    """
+    """Equal up to rounding, for sums of up to a few hundred terms of size `scale`, which those of
+    half precision form in float32 and round, at most twice."""
     tolerance = 200 * np.finfo(np.result_type(actual.dtype, np.float32)).eps * max(scale, 1)
-    once = float(ml_dtypes.finfo(actual.dtype).eps) / 2
+    rounded = float(ml_dtypes.finfo(actual.dtype).eps)
     actual = actual.astype(np.float64)
-    np.testing.assert_allclose(actual, expected, rtol=tolerance + once, atol=tolerance)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance + rounded, atol=tolerance)
 
 
 def strides_of_any(shape):

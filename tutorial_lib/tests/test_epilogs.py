@@ -27,6 +27,11 @@ def gradient(activation, x, upstream):
     return x.grad.numpy()
 
 
+def rounded(x, dtype):
+    """Float64 as numbers of a type, in which a sum is written that was formed in float32."""
+    return x.astype(np.result_type(dtype, np.float32)).astype(dtype).astype(np.float64)
+
+
 def defined(epilog, d, a, b, inputs):
     """The result and the extra outputs by the words of an epilog's name, in float64."""
     a, b, words = a.astype(np.float64), b.astype(np.float64), epilog.name.split("_")
@@ -94,6 +99,8 @@ def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
         assert np.array_equal(outputs["relu_aux"], bits_one_by_one(found_mask))
     if "gelu_aux" in found:
         assert outputs["gelu_aux"].shape == (-(-m // 8) * 8, n)
+    if epilog.name.endswith("BGRAD"):  # of the result as it is written
+        expected[epilog.name.lower()] = found["result"].astype(np.float64).sum(axis=1)
     for name, x in expected.items():
         close(found[name], x, scale=n * (200 if "GELU" in epilog.name else 4))
 
@@ -102,13 +109,16 @@ def test_an_epilog_computes_its_definition(epilog, operands, kind, data):
 @pytest.mark.parametrize("c_dtype", ["", "float32"])
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_precision_is_summed_in_float32_and_rounded_once(dtype, c_dtype, epilog):
-    case = Case(epilog, (30, 40, 784), ("F", "C"), dtype, "F", c_dtype)  # integers: all exact
+    """Integers, which float32 adds up exactly. A bias gradient is a sum of rounded numbers."""
+    case = Case(epilog, (30, 40, 784), ("F", "C"), dtype, "F", c_dtype)
     tensors, arguments, inputs = operands(case)
+    tensors[1] *= 8  # beyond what the type holds, with c
     found = meaning(named(matmul(*tensors, epilog=epilog, epilog_inputs=inputs, **arguments)), 30)
     a, b, c = (x.astype(np.float64) for x in tensors)
-    for name, x in defined(epilog, 2 * a @ b - c, a, b, inputs).items():
-        assert found[name].dtype == (bool if x.dtype == bool else c_dtype or dtype)
-        np.testing.assert_array_equal(found[name], x.astype(np.float32).astype(found[name].dtype))
+    d, written = 2 * a @ b - c, found["result"].dtype
+    d = rounded(d, written) if epilog.name.endswith("BGRAD") else d
+    for name, x in defined(epilog, d, a, b, inputs).items():
+        np.testing.assert_array_equal(found[name], rounded(x, written))
 
 
 @pytest.mark.parametrize("shape", [(30, 256, 20), (1, 3, 2), (130, 5, 9)])
@@ -131,12 +141,14 @@ def test_a_gelu_layer_forward_and_backward_against_autograd(shape, rng):
     np.testing.assert_allclose(bgrad["dgelu_bgrad"], expected.sum(axis=1), atol=1e-10)
 
 
-def test_relu_and_its_mask_at_the_edges():
-    """As an H200 computes it: NaN stays and counts as let through, and so does a zero."""
-    a = np.array([[np.nan, -0.0, -1.0, 2.0, np.inf, -np.inf]], np.float32).T
-    d, extra = matmul(a, np.ones((1, 1), np.float32), epilog=E.RELU_AUX)
-    np.testing.assert_array_equal(d.ravel(), [np.nan, 0, 0, 2, np.inf, 0])
-    assert extra["relu_aux"][0, 0] == 0b011011
+@pytest.mark.parametrize(("dtype", "tiny"), [("f4", 0), (HALVES[0], 1), (HALVES[1], 0)])
+def test_relu_and_its_mask_at_the_edges(dtype, tiny):
+    """As an H200 computes it: NaN stays and counts as let through, and so does a zero, be it one
+    that a negative number rounds to."""
+    a = np.array([[np.nan, -0.0, -1.0, 2.0, np.inf, -np.inf, -(2.0**-24)]]).T.astype(dtype)
+    d, extra = matmul(a, np.ones((1, 1), dtype), alpha=0.5, epilog=E.RELU_AUX)
+    np.testing.assert_array_equal(d.ravel().astype(float), [np.nan, 0, 0, 1, np.inf, 0, 0])
+    assert extra["relu_aux"][0, 0] == 0b011011 + 64 * tiny
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(0, 2**32 - 1))

@@ -20,7 +20,7 @@ def ones(*shape, dtype=np.float32, order="C"):
 
 
 A, B, C, BIAS = ones(4, 3), ones(3, 5), ones(4, 5), ones(4)
-HALF = [tuple(x.astype(dtype) for x in (A, B)) for dtype in HALVES]
+HALF = [(A.astype(dtype), B.astype(dtype)) for dtype in HALVES]
 MASK = epilogs.pack_mask(np.ones((4, 5), bool))
 IN_PLACE = {"inplace": True}
 
@@ -66,11 +66,9 @@ def test_options_and_preferences_may_be_dicts_and_the_result_may_overwrite_c(mm)
 
 @pytest.mark.parametrize("half", HALF)
 def test_float32_weights_are_updated_by_operands_of_half_precision(half):
-    """Alpha, too, is float32: float16 ends at 65,504, and bfloat16 has eight bits."""
     c = ones(4, 5)
     assert matmul(*half, c, alpha=1e6, beta=1, options=IN_PLACE) is c
-    assert (c == 3_000_001).all()
-    assert matmul(*half).dtype == half[0].dtype
+    assert (c == 3_000_001).all()  # alpha, too, is float32
 
 
 def test_calls_in_a_wrong_order_are_refused(mm):
@@ -109,7 +107,6 @@ STATEMENTS = [
     ((A, ones(3, 5, dtype=float)), {}, ValueError, "one dtype"),
     ((ones(4, 3, dtype=np.int32), B), {}, ValueError, "int32"),
     ((HALF[0][0], HALF[1][1]), {}, ValueError, "float16 and bfloat16"),
-    ((A, B, C.astype(np.float16)), {"beta": 1}, cuBLASLtError, "c is float16, a and b are float32"),
     ((*HALF[0], C.astype(float)), {"beta": 1}, cuBLASLtError, "c is float64, a and b are float16"),
     (HALF[1], {"options": {"compute_type": 77}}, ValueError, "FAST_TF32.* with bfloat16"),
     ((ones(3), B), {}, ValueError, "2 dimensions.*nvmath also takes"),

@@ -59,6 +59,7 @@ COMPARISONS = {
     "questions": lambda: questions.ask_all(backend, xp),
     "candidates": lambda: candidates.count_all(backend, xp),
     "nan": lambda: conformance.nan_under_relu(backend, to_device),
+    "rounding": lambda: conformance.rounding(backend, to_device),
     "random": compare_streams,
     "training": compare_training,
     "device_memory_bytes": training_runs.device_memory,

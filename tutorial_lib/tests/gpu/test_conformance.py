@@ -23,7 +23,7 @@ def compared(request):
     """What a GPU was found to compute: as recorded, and measured now where there is a GPU."""
     if request.param == "the record":
         return results.load("conformance")
-    parts = "matmul", "questions", "candidates", "random", "device_memory_bytes"
+    parts = "matmul", "rounding", "questions", "candidates", "random", "device_memory_bytes"
     return {part: COMPARISONS[part]() for part in parts}
 
 
@@ -33,6 +33,8 @@ def test_every_matmul_agrees_with_cublaslt(compared):
     assert not matmuls["disagreements"]
     counts = matmuls["per_epilog"]
     assert set(counts) == {"none", *(epilog.name for epilog in MatmulEpilog)}
+    for name in ("float16 512 RELU_AUX_BIAS", "bfloat16 8192 RELU_AUX_BIAS"):
+        assert compared["rounding"][name] > 0.99
     assert {name for name, count in counts.items() if not count["computed"]} == {"DEFAULT"}
 
 
@@ -95,6 +97,7 @@ def test_the_reference_agrees_with_itself():
     for case in some:
         ours, theirs = (conformance.run(reference, case, how) for how in (lambda x: x, copy))
         assert conformance.differences(case, ours, theirs)[0] == []
+    assert {*conformance.rounding(reference, copy, [30]).values()} == {1}
     assert not questions.ask_all(reference, np)["disagreements"]
     for by_arithmetic in candidates.count_all(reference, np, [30]).values():
         assert list(by_arithmetic.values()) == [{"candidates": 1, "agree": 1, "repeat": 1}] * 2
