@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 
-from tutorial_lib.benchmarks import arithmetics, fusion, ladder, profiler, readme, sweep, timeline
+from tutorial_lib.benchmarks import (
+    arithmetics,
+    fusion,
+    ladder,
+    own_epilog,
+    profiler,
+    readme,
+    sweep,
+    timeline,
+)
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
@@ -18,6 +27,7 @@ COMMANDS = {
     "arithmetics": (arithmetics.run, "fast forms of a step, from float32 to bfloat16"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
+    "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
     "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),

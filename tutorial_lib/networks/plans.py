@@ -8,7 +8,8 @@ from tutorial_lib.graphs import Branch, captured_time
 from tutorial_lib.networks.inputs import place
 
 # Of the matmuls in the book's own kernels, by compute type.
-PRECISIONS = {None: "tf32x3", MatmulComputeType.COMPUTE_32F_FAST_TF32: "tf32"}
+PRECISIONS = {None: "tf32x3", MatmulComputeType.COMPUTE_32F: "tf32x3"}
+PRECISIONS |= {MatmulComputeType.COMPUTE_32F_FAST_TF32: "tf32"}
 
 
 class Plans:

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import shutil
 import subprocess
 from unittest.mock import Mock
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from tutorial_lib import backend, dataset, mnist_files
 
+if backend.name == "cpu":
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before any test imports triton
 slow = [HealthCheck.too_slow]  # a busy machine draws slowly: no reason to fail
 settings.register_profile("book", deadline=None, max_examples=60, suppress_health_check=slow)
 settings.load_profile("book")
