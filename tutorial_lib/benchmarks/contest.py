@@ -7,6 +7,10 @@ The bounds, measured in NumPy at widths from 30 to 8192: another order of summat
 moves a loss by less than 1e-7 in the first ten batches and, where a hidden unit crosses zero, by
 up to 2e-5 later on. Operands rounded to TF32 move one of the first ten by 2e-5 to 2e-4. So the
 first ten tell the arithmetic, and a contestant that quietly takes TF32 is not timed as float32.
+Half precision moves one of the first ten by 2e-5 to 4e-5 (float16, as TF32 does) or 6e-5 to 2e-4
+(bfloat16), and at width 30, where units cross zero, a later one by 3e-4 or 4e-3. So one that
+quietly computes in float32 is noticed; float16, bfloat16 and TF32 are too close to be told apart.
+Weights kept in bfloat16, without float32 ones, move one of the first ten by 1.4e-3 at 8192.
 """
 
 import argparse
@@ -22,13 +26,15 @@ from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE, normalized
 from tutorial_lib.networks import MnistNetBase, MnistNetNaive
 from tutorial_lib.timing import measure
+from tutorial_lib.training import test
 
-FLOAT32, TF32 = "float32", "tf32"
+ARITHMETICS = FLOAT32, TF32, FLOAT16, BFLOAT16 = "float32", "tf32", "float16", "bfloat16"
+HALF = FLOAT16, BFLOAT16
 LEARNING_RATE = 0.1  # the default of the book's networks
 # The largest difference of a loss: over the first ten batches; over all; over all at width 30.
-EARLY = {FLOAT32: 5e-6, TF32: 1e-3}
-LATER = {FLOAT32: 1e-4, TF32: 1e-3}
-NARROW = {FLOAT32: 1e-5, TF32: 1e-3}
+EARLY = {FLOAT32: 5e-6, TF32: 1e-3, FLOAT16: 2e-4, BFLOAT16: 1e-3}
+LATER = {FLOAT32: 1e-4, TF32: 1e-3, FLOAT16: 5e-4, BFLOAT16: 1e-3}
+NARROW = {FLOAT32: 1e-5, TF32: 1e-3, FLOAT16: 2e-3, BFLOAT16: 2e-2}
 
 Epoch = Callable[[], Any]  # a contestant, built: trains one epoch, returns its losses (steps,)
 
@@ -45,13 +51,16 @@ class Problem:
             raise Absent("TF32 needs a GPU")
         images, labels = normalized(True)
         self.hidden, self.arithmetic, self.batch = hidden, arithmetic, batch
+        self.model: MnistNetBase | None = None  # the contestant, if it is a network of the book
         self.steps = min(steps or len(images), len(images) // batch)
         self.images = images[: self.steps * batch]  # (steps * batch, 784)
         self.labels = labels[: self.steps * batch]
 
-    def train(self, model: MnistNetBase) -> Any:
-        """One epoch of one of the book's networks; its losses (steps,), on the device."""
-        return model.epoch(self.images, self.labels, batch_size=self.batch)
+    def train(self, model: MnistNetBase, images: Any = None) -> Any:
+        """One epoch of one of the book's networks, over the images in another float type if given;
+        its losses (steps,), on the device."""
+        images = self.images if images is None else images
+        return model.epoch(images, self.labels, batch_size=self.batch)
 
     def in_numpy(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Images (steps, batch, 784), labels (steps, batch), the four initial parameters."""
@@ -75,6 +84,8 @@ def check(problem: Problem, expected: np.ndarray, losses: np.ndarray) -> dict[st
     for (what, value), bounds in zip(largest.items(), (EARLY, later)):
         if not value <= (bound := bounds[problem.arithmetic]):  # written this way, NaN fails
             raise ValueError(f"{what} differ by up to {value:.1e}, more than {bound:.0e}")
+    if problem.arithmetic in HALF and off[:10].max() < EARLY[FLOAT32]:
+        raise ValueError(f"the first ten losses are those of float32, not {problem.arithmetic}")
     return {what: float(f"{value:.3g}") for what, value in largest.items()}
 
 
@@ -85,6 +96,8 @@ def compete(make: Callable[..., Epoch], options: argparse.Namespace) -> dict[str
     epoch = make(problem, options)
     first = fetch(epoch())
     row: dict[str, Any] = {"check": check(problem, expected, first)}
+    if problem.model:
+        row |= {"losses": first[::20].tolist(), "accuracy": test(problem.model)}
     times = measure(epoch, repeats=options.repeats)
     if backend.name == "gpu":
         xp.cuda.runtime.profilerStart()  # the last epoch is the one that ncu profiles
@@ -100,7 +113,7 @@ def main(make: Callable[..., Epoch], **choices: Sequence[str]) -> None:
     numbers = {"hidden": 30, "batch": BATCH_SIZE, "steps": None, "repeats": 7}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name, values in ({"arithmetic": (FLOAT32, TF32)} | choices).items():
+    for name, values in ({"arithmetic": ARITHMETICS} | choices).items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
     options = parser.parse_args()
     try:

@@ -15,22 +15,26 @@ def peer(problem: Problem, options: Namespace) -> Epoch:
 
     device = jax.devices("gpu" if backend.name == "gpu" else "cpu")[0]
     images, labels, initial = problem.in_numpy()
-    data = jax.device_put((images, labels.astype("int32")), device)
+    dtype = jnp.dtype("float32" if problem.arithmetic == TF32 else problem.arithmetic)
+    data = jax.device_put((images.astype(dtype), labels.astype("int32")), device)
     weights = jax.device_put(tuple(initial), device)
+    product = partial(jnp.matmul, preferred_element_type="float32")
 
     def step(weights: Any, batch: Any) -> Any:
-        wh, bh, wo, bo = weights
+        wh, bh, wo, bo = (w.astype(dtype) for w in weights)
         x, labels = batch  # (n, 784) (n,)
         before_relu = x @ wh.T + bh  # (n, H)
         hidden = jnp.maximum(before_relu, 0)
-        p = jax.nn.sigmoid(hidden @ wo.T + bo)  # (n, 10)
+        p = jax.nn.sigmoid((hidden @ wo.T + bo).astype("float32"))  # (n, 10)
         t = jax.nn.one_hot(labels, 10)
         chosen = jnp.where(t > 0, p, 1 - p)  # XLA makes 1 - p of 1 - p + 1e-8, and 0 log 0 is NaN
         loss = -jnp.mean(jnp.log(chosen + 1e-8))
-        grad = (p - t) / len(x)
-        grad_hidden = (grad @ wo) * (before_relu >= 0)  # (n, H)
-        gradients = grad_hidden.T @ x, grad_hidden.sum(0), grad.T @ hidden, grad.sum(0)
-        return tuple(w - LEARNING_RATE * g for w, g in zip(weights, gradients)), loss
+        grad = p - t
+        narrow = grad.astype(dtype)
+        grad_hidden = (narrow @ wo) * (before_relu >= 0)  # (n, H)
+        sums = grad_hidden.sum(0, dtype="float32"), grad.sum(0)
+        gradients = product(grad_hidden.T, x), sums[0], product(narrow.T, hidden), sums[1]
+        return tuple(w - LEARNING_RATE / len(x) * g for w, g in zip(weights, gradients)), loss
 
     with jax.default_matmul_precision("tensorfloat32" if problem.arithmetic == TF32 else "highest"):
         scan = partial(jax.lax.scan, step, unroll=int(options.unroll))

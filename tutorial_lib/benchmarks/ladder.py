@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import readme
-from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Absent
+from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT32, HALF, TF32, Absent
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 
 WIDTHS = (30, 512, 8192)
@@ -28,13 +28,19 @@ class Entrant(NamedTuple):
     script: str
     arithmetic: str = FLOAT32
     widest: int | None = None  # hidden units
+    narrowest: int = 1
 
 
-def _both(*line: str) -> list[Entrant]:
-    return [Entrant(*line, arithmetic) for arithmetic in (FLOAT32, TF32)]
+def _both(*line: str, **limits: int) -> list[Entrant]:
+    return [Entrant(*line, arithmetic, **limits) for arithmetic in (FLOAT32, TF32)]
+
+
+def _in_half(*line: str) -> list[Entrant]:
+    return [Entrant(*line, arithmetic, narrowest=512) for arithmetic in HALF]
 
 
 LOADER = "rung --network fused --images loaded --repeats 2"  # each takes seconds
+OWN_HALF = "rung --network half --plans OwnEpilogPlans"
 FIELD = (
     Entrant("published loader", "rung", LOADER, widest=30),
     Entrant("published loop", "peer", "rung --network fused"),
@@ -43,13 +49,19 @@ FIELD = (
     *_both("update in the matmul", "rung", "rung --network inplace"),
     *_both("captured epoch", "rung", "rung --network captured"),
     *_both("tuned algorithms", "rung", "rung --network tuned"),
+    *_both("own epilog", "rung", "rung --network own-epilog", narrowest=512),
     *_both("merged kernels", "rung", "rung --network merged"),
     Entrant("one kernel", "rung", "rung --network one-kernel", widest=512),
+    *_in_half("half precision", "rung", "rung --network half"),
+    Entrant("half precision, own epilog", "rung", OWN_HALF, BFLOAT16, narrowest=512),
     *_both("PyTorch eager", "peer", "torch_peer --form eager"),
     *_both("PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
+    *_in_half("PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
     *_both("torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
+    *_in_half("torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
     *_both("JAX scan", "peer", "jax_peer --unroll 1"),
     *_both("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
+    *_in_half("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
 )
 CPU_FIELD = (
     Entrant("bare NumPy loop", "peer", "numpy_loop"),
@@ -77,7 +89,8 @@ def row_of(script: str, *, limit: float = 150, **options: Any) -> dict[str, Any]
 def take_turn(contestant: dict[str, Any], width: int, **options: Any) -> None:
     """Run a contestant at a width, unless it failed there; its samples join the earlier ones."""
     before = contestant["widths"].get(str(width))
-    if width > (contestant["widest"] or width) or (before and "wall" not in before):
+    fits = contestant["narrowest"] <= width <= (contestant["widest"] or width)
+    if not fits or (before and "wall" not in before):
         return
     options |= {"hidden": width, "arithmetic": contestant["arithmetic"]}
     row = contestant["widths"][str(width)] = row_of(contestant["script"], **options)
@@ -93,6 +106,8 @@ def run(
     field: Sequence[Entrant],
     all_widths: Sequence[int],
     steps: int | None = None,
+    sources: Sequence[str] = (),
+    rounds: int = 2,
     *,
     widths: Sequence[int] | None = None,
     quick: bool = False,
@@ -100,13 +115,14 @@ def run(
 ) -> None:
     """Check and time those of the field whose "name, arithmetic" contains a part of `only`.
 
+    In so many `rounds`, 16 times in all. The record has digests of the `sources`.
     Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
     whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
     """
     chosen = [e for e in field if any(part in f"{e.name}, {e.arithmetic}" for part in only)]
     if not chosen:
         raise Absent(f"no name contains any of {only}: {'; '.join(e.name for e in field)}")
-    rounds, repeats = (1, 5) if quick else (2, 8)
+    rounds, repeats = (1, 5) if quick else (rounds, 16 // rounds)
     name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
     record = {
         "what": f"One epoch by every contestant, in its own process, {rounds} x {repeats} times",
@@ -120,9 +136,9 @@ def run(
     for width, turn in itertools.product(record["widths"], range(rounds)):
         for contestant in record["contestants"][:: (-1) ** turn]:
             take_turn(contestant, width, repeats=repeats, steps=record["steps"])
-            results.write(name, record)
+            results.write(name, record, sources=sources)
     if name == f"{command}_part" and len(chosen) == len(field) and not widths:
-        results.write(command, record)
+        results.write(command, record, sources=sources)
         if command == "ladder":
             put()
     print(f"{readme.ladder(results.load(name))}\n\nWritten to {name}.json in book/results")

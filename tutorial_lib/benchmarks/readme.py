@@ -3,7 +3,7 @@
 from typing import Any
 
 from tutorial_lib import backend, results
-from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Absent
+from tutorial_lib.benchmarks.contest import ARITHMETICS, Absent
 from tutorial_lib.dataset import find_mnist, normalized
 from tutorial_lib.networks import MnistNet, MnistNetNaive
 from tutorial_lib.training import test
@@ -25,10 +25,12 @@ def ladder(record: dict[str, Any]) -> str:
     """Median milliseconds by width and arithmetic, the best of each in bold; machine and date."""
     names = dict.fromkeys(contestant["name"] for contestant in record["contestants"])
     header, columns, notes = ["ms per epoch"], [], []
-    for arithmetic in (FLOAT32, TF32):
+    for arithmetic in ARITHMETICS:
         for width in record["widths"]:
-            header.append(f"{width} {arithmetic}")
             outcomes = [results.outcome(record, name, width, arithmetic) for name in names]
+            if not any(outcomes):
+                continue
+            header.append(f"{width} {arithmetic}")
             best = min((o["wall"]["median"] for o in outcomes if "wall" in o), default=0)
             columns.append([_cell(outcome, best) for outcome in outcomes])
             for name, outcome in zip(names, outcomes):

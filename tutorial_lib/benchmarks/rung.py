@@ -5,7 +5,7 @@ from typing import Any
 
 from tutorial_lib import networks
 from tutorial_lib.backend import MatmulComputeType, xp
-from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Epoch, Problem, main
+from tutorial_lib.benchmarks.contest import HALF, LEARNING_RATE, TF32, Epoch, Problem, main
 from tutorial_lib.dataset import per_image_loader
 
 
@@ -19,9 +19,12 @@ def rung(problem: Problem, options: Namespace) -> Epoch:
     given = {key: getattr(networks, name) for key, name in chosen.items() if name != "own"}
     if problem.arithmetic == TF32:
         given["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
-    model = networks.NETWORKS[options.network](784, problem.hidden, 10, **given)
+    if problem.arithmetic in HALF:
+        given["dtype"] = problem.arithmetic
+    model = problem.model = networks.NETWORKS[options.network](784, problem.hidden, 10, **given)
     if options.images == "resident":
-        return lambda: problem.train(model)
+        images = problem.images.astype(getattr(model, "dtype", xp.float32), copy=False)
+        return lambda: problem.train(model, images)
 
     def loaded() -> Any:
         losses = xp.empty(problem.steps, xp.float32)
@@ -33,6 +36,7 @@ def rung(problem: Problem, options: Namespace) -> Epoch:
 
 
 if __name__ == "__main__":
-    plans, launch = ("own", "Plans", "UncheckedPlans", "MeasuredPlans"), ("own", "Loop", "Graph")
+    plans = "own", "Plans", "UncheckedPlans", "MeasuredPlans", "OwnEpilogPlans"
+    launch = "own", "Loop", "Graph"
     names, images = list(networks.NETWORKS), ("resident", "loaded")
     main(rung, network=names, images=images, plans=plans, launch=launch)

@@ -1,9 +1,9 @@
 """The hand-written kernels: CUDA and Triton on a GPU, their NumPy twins otherwise.
 
 A kernel gets a pointer, which knows neither shape nor strides nor dtype, so each array is checked
-here before it goes in, and TypeError or ValueError says what is wrong. Those in CUDA take float32
-but the labels, int64; those in Triton take float32, float16 or bfloat16 but the mask, uint8. An
-image whose label is not 0 to 9 is left out of the gradients, and makes the loss of its batch NaN.
+here before it goes in, and TypeError or ValueError says what is wrong. Labels are int64, masks
+uint8, all else float32, or in some kernels float16 or bfloat16. An image whose label is not 0 to 9
+is left out of the gradients, and makes the loss of its batch NaN.
 """
 
 import functools
@@ -21,19 +21,23 @@ if backend.name == "cpu":
     from tutorial_lib.reference import streams
 
 __all__ = ["drelu_bgrad", "loss_and_gradient", "output_layer", "relu_aux_bias", "train_epoch"]
-__all__ += ["update_small"]
+__all__ += ["loss_in_half", "round_to_half", "update_small"]
 
-FLOATS = {"cuda": ("float32",), "in_triton": ("float32", "float16", "bfloat16")}
+HALF = ("float16", "bfloat16")
+FLOATS = {"cuda": ("float32",), "in_triton": ("float32", *HALF)}
 
 
-def _checked(name: str, takes: str, language: str = "cuda") -> Callable[..., Any]:
+def _checked(
+    name: str, takes: str, language: str = "cuda", floats: tuple[str, ...] = ()
+) -> Callable[..., Any]:
     """The kernel of that name or its twin, once its arrays have the shapes that `takes` gives."""
     twin, arrays = getattr(in_numpy, name), [array.split() for array in takes.split(", ")]
 
     @functools.wraps(twin)
     def checked(*arguments: Any, **options: Any) -> Any:
-        sizes = {"1": 1, "10": 10, "11": 11, "784": 784}
-        dtypes = {"labels": ("int64",), "mask.T": ("uint8",), "": FLOATS[language]}
+        sizes = {"1": 1, "4": 4, "10": 10, "11": 11, "784": 784}
+        dtypes = {"labels": ("int64",), "mask.T": ("uint8",), "": floats or FLOATS[language]}
+        dtypes |= dict.fromkeys(("loss", "masters"), ("float32",))
         given = (a if isinstance(a, (tuple, list)) else [a] for a in arguments)
         for (array, *shape), x in zip(arrays, itertools.chain.from_iterable(given)):
             _check(array, x, shape, sizes, dtypes)
@@ -64,6 +68,8 @@ OUTPUT = "weights_output 10 H, bias_output 10"
 HIDDEN = "weights_hidden H 784, bias_hidden H"
 SMALL = "weights_output 10 H, bias_hidden H, bias_output 10, loss 1"
 loss_and_gradient = _checked("loss_and_gradient", "logits n 10, labels n, gradient n 10, loss 1")
+loss_in_half = _checked("loss_in_half", "logits n 10, labels n, gradient n 10, loss 1", floats=HALF)
+round_to_half = _checked("round_to_half", "masters N 4, copies N 4", floats=HALF)
 output_layer = _checked("output_layer", f"before_relu n H, {OUTPUT}, labels n")
 update_small = _checked("update_small", f"sums[0] groups 11 H, sums[1] groups 11, {SMALL}")
 train_epoch = _checked("train_epoch", f"images n 784, labels n, {HIDDEN}, {OUTPUT}")

@@ -1,5 +1,10 @@
 // What the kernels have in common.
 
+#if HALF
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
 #define UNROLL _Pragma("unroll")
 #define INLINE __device__ __forceinline__
 

@@ -45,7 +45,17 @@ def run(launch: Launch, *arguments: Any) -> None:
 
 def loss_and_gradient(logits: Array, *others: Array) -> None:
     """One launch of one block."""
-    run(launches.LOSS_AND_GRADIENT, logits, *others, np.int32(len(logits)))
+    launch = launches.loss_and_gradient(logits.dtype.name)
+    run(launch, logits, *others, np.int32(len(logits)))
+
+
+loss_in_half = loss_and_gradient
+
+
+def round_to_half(masters: Array, copies: Array) -> None:
+    """One launch of a thread for each four numbers."""
+    count = len(masters)
+    run(launches.round_to_half(count, copies.dtype.name), masters, copies, np.int32(count))
 
 
 def output_layer(before_relu: Array, *others: Array) -> tuple[Array, tuple[Array, Array]]:

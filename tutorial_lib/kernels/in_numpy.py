@@ -24,6 +24,20 @@ def loss_and_gradient(logits: Array, labels: Array, gradient: Array, loss: Array
     loss[...] = np.mean(np.where(known, losses, np.nan))
 
 
+def loss_in_half(logits: Array, labels: Array, gradient: Array, loss: Array) -> None:
+    """As `loss_and_gradient` with logits and gradient in float16 or bfloat16, but the gradient is
+    p - t: divided by n, it is often too small for float16, in which what is below 3e-8 becomes 0.
+    """
+    exact = np.empty(logits.shape, np.float32)
+    loss_and_gradient(logits.astype(np.float32), labels, exact, loss)
+    gradient[...] = exact * len(exact)
+
+
+def round_to_half(masters: Array, copies: Array) -> None:
+    """Round float32 numbers (N, 4) to float16 or bfloat16, into `copies` (N, 4)."""
+    copies[...] = masters
+
+
 def output_layer(
     before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
 ) -> tuple[Array, tuple[Array, Array]]:

@@ -20,7 +20,7 @@ class Launch:
     cluster: int = 1  # blocks of a cluster
     shared: int = 0  # bytes of shared memory that a block gets at its launch
     cooperative: bool = False  # whether the clusters wait for one another, so that all must run
-    sizes: tuple[tuple[str, int], ...] = ()  # further constants of the kernel
+    sizes: tuple[tuple[str, int | str], ...] = ()  # further constants of the kernel
 
     @property
     def at_once(self) -> int:
@@ -28,13 +28,26 @@ class Launch:
         return self.clusters if self.cooperative else 1
 
     @property
-    def constants(self) -> dict[str, int]:
+    def constants(self) -> dict[str, int | str]:
         """The names in capitals that the kernel is compiled with."""
         block = {"THREADS": self.threads, "CLUSTER": self.cluster, "SHARED_BYTES": self.shared}
         return {"INPUTS": INPUTS, "OUTPUTS": OUTPUTS, **block, **dict(self.sizes)}
 
 
-LOSS_AND_GRADIENT = Launch("loss_and_gradient", threads=1024, clusters=1)
+def floats(dtype: str) -> tuple[tuple[str, int | str], ...]:
+    """The constants that say what type the floats are of which a kernel has a choice."""
+    name = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}[dtype]
+    return ("FLOAT", name), ("HALF", int(dtype != "float32"))
+
+
+def loss_and_gradient(dtype: str = "float32") -> Launch:
+    """The launch of loss_and_gradient.cu for logits of that dtype."""
+    return Launch("loss_and_gradient", threads=1024, clusters=1, sizes=floats(dtype))
+
+
+def round_to_half(count: int, dtype: str) -> Launch:
+    """The launch of round_to_half.cu for so many times four numbers."""
+    return Launch("round_to_half", threads=256, clusters=-(-count // 256), sizes=floats(dtype))
 
 
 def output_layer(hidden: int, n: int = BATCH) -> Launch:

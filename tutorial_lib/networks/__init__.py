@@ -12,6 +12,7 @@ from functools import partial
 from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.epochs import Graph, Loop
 from tutorial_lib.networks.fused import MnistNet
+from tutorial_lib.networks.half import MnistNetHalf
 from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.one_kernel import MnistNetMerged, MnistNetOneKernel, MnistNetTwin
@@ -31,4 +32,5 @@ NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "tuned": partial(MnistNetTuned, plans=MeasuredPlans, launch=Graph),
     "merged": partial(MnistNetMerged, plans=MeasuredPlans, launch=Graph),
     "one-kernel": MnistNetOneKernel,
+    "half": MnistNetHalf,
 }

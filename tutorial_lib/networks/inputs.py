@@ -36,7 +36,7 @@ def row_major(x: Array) -> Array:
 
 def address(x: Array) -> int:
     """Where the first element of an array lies, in bytes."""
-    return x.data.ptr if hasattr(x.data, "ptr") else x.ctypes.data
+    return x.ctypes.data if hasattr(x, "ctypes") else x.data.ptr
 
 
 def place(x: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
 from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
-from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Problem
+from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, FLOAT32, HALF, TF32, Problem
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
 from tutorial_lib.dataset import normalized
@@ -62,19 +62,23 @@ def test_a_field_is_timed_in_two_rounds_and_the_rest_runs_on(capsys, monkeypatch
         Entrant("bad", "peer", "faulty --fault crash"),
         Entrant("other", "peer", "faulty"),
         Entrant("narrow", "rung", "faulty", widest=7),
+        Entrant("wide", "rung", "faulty", narrowest=9),
     ]
-    ladder.run("some", field, [8], 12, widths=[8])
+    ladder.run("some", field, [8], 12, ["graphs.py"], widths=[8])
     record = results.load("some_cpu" if backend.name == "cpu" else "some_part")
-    good, *_, narrow = (contestant["widths"] for contestant in record["contestants"])
-    assert (len(good["8"]["wall"]["samples"]), narrow) == (4, {})
+    good, *_, narrow, wide = (contestant["widths"] for contestant in record["contestants"])
+    assert (len(good["8"]["wall"]["samples"]), narrow, wide) == (4, {}, {})
+    assert record["sources"] == {"graphs.py": results.digest("graphs.py")}
     printed = capsys.readouterr().out
     assert re.findall(r"^    8 (\w).*32: ", printed, re.M) == list("gboog")  # bad failed before
-    assert "| bad | failed | – |" in printed
+    assert "| bad | failed |\n" in printed  # no column without a contestant
 
 
 # The first ten losses tell the arithmetic; later, where units cross zero, wide networks may differ.
 BOUNDS = [(width, FLOAT32, batch, 5e-6) for width in (30, 64) for batch in (0, 9)]
 BOUNDS += [(width, TF32, batch, 1e-3) for width in (30, 64) for batch in (0, 10)]
+BOUNDS += [(64, FLOAT16, 9, 2e-4), (64, FLOAT16, 10, 5e-4), (30, FLOAT16, 10, 2e-3)]
+BOUNDS += [(64, BFLOAT16, 9, 1e-3), (64, BFLOAT16, 10, 1e-3), (30, BFLOAT16, 10, 2e-2)]
 BOUNDS += [(64, FLOAT32, 10, 1e-4), (64, FLOAT32, 233, 1e-4), (30, FLOAT32, 10, 1e-5)]
 
 
@@ -82,10 +86,18 @@ BOUNDS += [(64, FLOAT32, 10, 1e-4), (64, FLOAT32, 233, 1e-4), (30, FLOAT32, 10, 
 def test_one_loss_off_by_more_than_its_bound_is_refused(width, arithmetic, batch, bound):
     problem, expected = Namespace(hidden=width, arithmetic=arithmetic), np.linspace(0.5, 0.1, 234)
     off = bound * (np.arange(234) == batch)
+    off[0] += 6e-6 * (arithmetic in HALF)  # without it, one has computed in float32
     found = contest.check(problem, expected, expected - 0.98 * off)
     assert found["losses"] == pytest.approx(0.98 * bound, rel=1e-2)
     with pytest.raises(ValueError, match="losses differ by up to"):
         contest.check(problem, expected, expected + 1.02 * off)
+
+
+@pytest.mark.parametrize("arithmetic", HALF)
+def test_what_computes_in_float32_is_not_timed_as_half_precision(arithmetic):
+    losses = np.linspace(0.5, 0.1, 20)
+    with pytest.raises(ValueError, match=f"are those of float32, not {arithmetic}"):
+        contest.check(Namespace(hidden=64, arithmetic=arithmetic), losses, losses + 4e-6)
 
 
 @pytest.mark.parametrize(
@@ -99,15 +111,30 @@ def test_contestants_agree_with_the_plain_network(script):
     assert (row["gpu"] is None) == (backend.name == "cpu")
 
 
+@pytest.mark.parametrize(("arithmetic", "bound"), [(FLOAT16, 1e-3), (BFLOAT16, 5e-3)])
+def test_a_network_in_half_precision_competes_with_its_losses_and_accuracy(arithmetic, bound):
+    script = "rung --network half --plans OwnEpilogPlans"
+    row = row_of(script, hidden=30, arithmetic=arithmetic, steps=24, repeats=2)
+    assert row["check"]["losses"] < bound, row
+    assert len(row["losses"]) == 1 + (len(normalized(True)[0]) > 20 * 256)
+    assert 0.3 < row["accuracy"] < 1
+
+
+@pytest.mark.parametrize("arithmetic", [FLOAT32, *HALF])
 @pytest.mark.parametrize("form", ["graph", "compiled"])
-def test_the_steps_that_are_captured_on_a_gpu_compute_the_same(form, monkeypatch):
+def test_the_steps_that_are_captured_on_a_gpu_compute_the_same(form, arithmetic, monkeypatch):
     """Without the capture, and without the compiler."""
     monkeypatch.setattr("torch.compile", lambda function, **options: function)
     monkeypatch.setattr(f"{peer.__module__}.captured", lambda epoch, weights: (epoch, weights))
-    problem, naive = Problem(30, FLOAT32, 64, 12), MnistNetNaive(784, 30, 10)
+    problem, naive = Problem(30, arithmetic, 64, 12), MnistNetNaive(784, 30, 10)
     epoch, weights = peer(problem, Namespace(form=form))
-    for ours, theirs in [(epoch(), problem.train(naive)), *zip(weights, naive.parameters)]:
-        assert abs(contest.fetch(ours) - contest.fetch(theirs)).max() < 1e-6
+    expected, losses = contest.fetch(problem.train(naive)), contest.fetch(epoch())
+    contest.check(problem, expected, losses)
+    atol = 1e-6 if arithmetic == FLOAT32 else 3e-3
+    for ours, theirs in [(losses, expected), *zip(weights, naive.parameters)]:
+        assert abs(contest.fetch(ours) - contest.fetch(theirs)).max() < atol
+    with pytest.raises(contest.Absent, match="written for float32 and TF32"):
+        peer(Problem(30, BFLOAT16, 64, 12), Namespace(form="eager"))
 
 
 ABSENT = {
@@ -157,6 +184,7 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, m
     [
         ("gpu", "ladder", ["ladder", "ladder_part"]),
         ("gpu", "ladder --quick", ["ladder_quick"]),
+        ("gpu", "arithmetics", ["arithmetics", "arithmetics_part"]),
         ("gpu", "ladder --widths 30", ["ladder_part"]),
         ("gpu", "ladder --only naive", ["ladder_part"]),
         ("cpu", "ladder", ["ladder_cpu"]),

@@ -12,7 +12,16 @@ from tutorial_lib.backend import MatmulComputeType, to_numpy
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.graphs import CaptureError
-from tutorial_lib.networks import NETWORKS, Graph, Loop, MnistNetOneKernel, Plans, plans
+from tutorial_lib.networks import (
+    NETWORKS,
+    Graph,
+    Loop,
+    MnistNetHalf,
+    MnistNetOneKernel,
+    Plans,
+    plans,
+)
+from tutorial_lib.networks.half import half
 from tutorial_lib.tests.test_networks import DENSE, VIEWS, by_name, every_network
 
 STEPS = [MnistNet, networks.MnistNetInPlace, networks.MnistNetTuned, networks.MnistNetMerged]
@@ -43,7 +52,9 @@ def plain_epoch(model, images, labels, learning_rate, batch_size):
 
 
 def assert_same_epoch(model, plain, images, labels, rate=0.1, n=BATCH_SIZE, atol=1e-5, rtol=2e-4):
-    """One more epoch of both; returns the losses."""
+    """One more epoch of both; returns the losses. Half precision may be further off."""
+    if isinstance(model, MnistNetHalf):
+        atol, rtol = 1000 * atol, 20 * rtol
     losses = to_numpy(model.epoch(images, labels, learning_rate=rate, batch_size=n)).copy()
     expected = plain_epoch(plain, images.copy(), labels.copy(), rate, n)
     np.testing.assert_allclose(losses, expected, rtol=rtol, atol=atol / 10)
@@ -88,13 +99,13 @@ def test_the_fused_network_trains_in_float64(launch):
         assert losses.dtype == np.float64
 
 
-@by_name("inplace", *CAPTURED, "one-kernel")
+@by_name("inplace", *CAPTURED, "half", "one-kernel")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_kernels_train_only_in_float32(network, dtype):
     images, labels = data(BATCH_SIZE)
     with network(784, 5, 10).astype(np.float64) as model:
         before = values(model)
-        with pytest.raises(TypeError, match="float32"):
+        with pytest.raises(TypeError, match=r"float(32|16)"):
             model.epoch(images.astype(dtype), labels)
         assert values(model) == before
 
@@ -219,6 +230,43 @@ def test_a_capture_that_fails_changes_nothing(network):
         assert model.launch.graph is graph
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [("float16", 3e-4), ("bfloat16", 1.5e-3)])
+def test_half_precision_learns_as_float32_by_loop_and_by_graph_from_images_of_either_type(
+    dtype, bound
+):
+    images, labels = (x[: 40 * 64] for x in normalized(True))
+    expected = to_numpy(MnistNetNaive(784, 256, 10).epoch(images, labels, batch_size=64))
+    runs = []
+    for launch, kind in itertools.product((Loop, Graph), ("float32", half(dtype))):
+        with MnistNetHalf(784, 256, 10, dtype=dtype, launch=launch) as model:
+            runs.append(to_numpy(model.epoch(images.astype(kind), labels, batch_size=64)).copy())
+    assert abs(runs[0][:10] - expected[:10]).max() > 5e-6
+    assert abs(runs[0] - expected).max() < bound
+    assert all(np.array_equal(run, runs[0]) for run in runs)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_updates_too_small_for_half_precision_add_up(dtype):
+    images, labels = data(160)
+    plain, moved = MnistNetNaive(784, 8, 10), []
+    with MnistNetHalf(784, 8, 10, dtype=dtype) as model:
+        rounded = model.masters.astype(model.dtype)
+        for net in (model, plain):
+            before = values(net)
+            net.epoch(images, labels, learning_rate=1e-5, batch_size=16)
+            moved.append([np.array(x) - y for x, y in zip(values(net), before)])
+        assert float((model.masters.astype(model.dtype) == rounded).mean()) > 0.8
+    for ours, theirs in zip(*moved):
+        assert abs(ours - theirs).max() < 0.02 * abs(theirs).max()
+
+
+def test_what_float16_cannot_hold_makes_the_losses_nan():
+    images, labels = data(BATCH_SIZE)
+    with MnistNetHalf(784, 8, 10, dtype="float16") as model, np.errstate(all="ignore"):
+        model.weights_hidden *= 3e6  # up to 107,000
+        assert bool(np.isnan(to_numpy(model.epoch(images, labels))).any())
+
+
 def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothing(monkeypatch):
     timed, used = [], []
 
@@ -247,7 +295,7 @@ def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothin
 
 
 @pytest.mark.gpu
-@by_name(*CAPTURED)
+@by_name(*CAPTURED, "half")
 def test_a_replay_is_right_after_thousands_of_foreign_allocations(network):
     images, labels = data(1024)
     plain, foreign = MnistNetNaive(784, 64, 10), []

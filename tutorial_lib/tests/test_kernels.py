@@ -112,6 +112,43 @@ def loss_of(module, case, n):
     return loss, gradient
 
 
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_the_loss_in_half_precision_is_that_of_its_logits_and_the_gradient_undivided(half):
+    pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    logits, labels = (rng.standard_normal((256, 10)) * 4).astype(half), rng.integers(0, 10, 256)
+    labels[3] = 77
+    found = xp.zeros((256, 10), half), xp.zeros(1, "f4")
+    kernels.loss_in_half(xp.asarray(logits), xp.asarray(labels), *found)
+    exact = np.empty((256, 10), "f4"), np.empty(1, "f4")
+    in_numpy.loss_and_gradient(logits.astype("f4"), labels, *exact)
+    gradient = to_numpy(found[0].astype(xp.float32))
+    np.testing.assert_allclose(gradient, 256 * exact[0], rtol=2**-8, atol=1e-7)
+    assert (gradient[3] == 0).all()
+    assert np.isnan(to_numpy(found[1])).all()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 1031])
+def test_the_rounding_kernel_writes_each_number_once(emulated, count):
+    """In float32, in which it is a copy: the emulator has no half precision."""
+    numbers = np.random.default_rng(0).standard_normal((count, 4), np.float32)
+    copies = np.full((count + 1, 4), np.nan, np.float32)
+    cuda.round_to_half(numbers, copies[:count])
+    assert np.array_equal(copies[:count], numbers)
+    assert np.isnan(copies[count:]).all()
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_rounding_is_to_the_nearest_and_of_two_to_the_even_one(half):
+    pytest.importorskip("ml_dtypes")
+    last = 2.0 ** {"float16": -10, "bfloat16": -7}[half]
+    numbers = np.array([[1 + 0.5 * last, 1 + 1.5 * last, 1 - last / 8, -np.inf]], "f4")
+    copies = xp.zeros((1, 4), half)
+    kernels.round_to_half(xp.asarray(numbers), copies)
+    expected = [[1, 1 + 2 * last, 1, -np.inf]]
+    assert to_numpy(copies.astype(xp.float32)).tolist() == expected
+
+
 def output_layer(module, case, n, hidden):
     before_relu, weights, bias, labels = layer(n, hidden)
     case(bias, labels)
@@ -177,6 +214,8 @@ def test_every_cut_covers_the_network_and_fits_on_an_h200():
 # The arrays that a kernel takes, with their shapes.
 TAKES = {
     "loss_and_gradient": "logits 256 10, labels 256, gradient 256 10, loss 1",
+    "loss_in_half": "logits 256 10, labels 256, gradient 256 10, loss 1",
+    "round_to_half": "masters 8 4, copies 8 4",
     "output_layer": "before_relu 256 7, weights_output 10 7, bias_output 10, labels 256",
     "update_small": "sums[0] 2 11 7, sums[1] 2 11, weights_output 10 7, bias_hidden 7, "
     "bias_output 10, loss 1",
@@ -197,7 +236,8 @@ def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel):
 
     good = {}
     for name, *shape in (array.split() for array in TAKES[kernel].split(", ")):
-        good[name] = xp.zeros([int(n) for n in shape], "i8" if name == "labels" else "f4")
+        dtype = "f2" if "half" in kernel and name not in ("loss", "masters") else "f4"
+        good[name] = xp.zeros([int(n) for n in shape], "i8" if name == "labels" else dtype)
     call(*good.values())
     for name, x in good.items():
         wrong = [x.astype("f4" if name == "labels" else "f8"), to_numpy(x).tolist(), x[None], x[0]]
@@ -212,5 +252,5 @@ def test_a_kernel_is_compiled_for_each_gpu_that_is_current(monkeypatch):
     monkeypatch.setattr(cuda, "xp", fake := MagicMock())
     for gpu in (70, 71, 70):  # which no machine has
         fake.cuda.Device.return_value.id = gpu
-        cuda.run(launches.LOSS_AND_GRADIENT)
+        cuda.run(launches.loss_and_gradient())
     assert fake.RawModule.call_count == 2

@@ -46,7 +46,7 @@ def compiled(launch, capability, **changed):
 
 @pytest.mark.parametrize("capability", MEMORY)
 def test_every_kernel_is_compiled_or_refused(capability):
-    for launch in (launches.LOSS_AND_GRADIENT, launches.update_small(30)):  # refused by none
+    for launch in (launches.loss_and_gradient(), launches.update_small(30)):  # refused by none
         assert isinstance(compiled(launch, capability), bytes)
     for kernel, hidden in ((name, h) for name, widths in WIDTHS.items() for h in widths):
         result = compiled(needs.KERNELS[kernel][0](hidden), capability)

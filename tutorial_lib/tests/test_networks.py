@@ -1,5 +1,7 @@
 """Forward and backward of every network by three oracles, its live buffers, its plans, refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from tutorial_lib import MnistNet, MnistNetNaive, binary_cross_entropy, one_hot, xp
 from tutorial_lib.backend import MatmulComputeType, MatmulEpilog, to_numpy
 from tutorial_lib.gradcheck import central_differences
-from tutorial_lib.networks import NETWORKS, plans
+from tutorial_lib.networks import NETWORKS, MnistNetHalf, plans
 from tutorial_lib.networks.base import PARAMETERS
+from tutorial_lib.networks.half import half
+from tutorial_lib.networks.inputs import address
 from tutorial_lib.networks.plans import Plans, UncheckedPlans
 
 
@@ -18,6 +22,7 @@ def by_name(*names):
 
 
 every_network = by_name(*NETWORKS)
+in_float32 = by_name(*(name for name in NETWORKS if name != "half"))
 
 
 def normal(rng, *shape):
@@ -80,7 +85,7 @@ def test_gradients_against_autograd_and_central_differences(network, shape, n, r
             np.testing.assert_allclose([float(gradient[e]) for e in elements], tried, atol=1e-7)
 
 
-@every_network
+@in_float32
 @settings(max_examples=12)
 @given(
     width=st.sampled_from([1, 30, 257]),
@@ -120,7 +125,7 @@ def test_a_parameter_cannot_be_bound_to_another_array(network, name):
     [
         (NETWORKS, (0, 30, 10), "at least one unit, got 0-30-10"),
         (NETWORKS, (784, 30, -1), "at least one unit"),
-        (["inplace", "captured", "tuned", "merged"], (784, 30, 9), "10 outputs, not 9"),
+        (["inplace", "captured", "tuned", "merged", "half"], (784, 30, 9), "10 outputs, not 9"),
         (["merged"], (1, 17_153, 10), "at most 17,152 hidden units.*take MnistNetTuned"),
         (["one-kernel"], (784, 513, 10), "up to 512, not 784-513-10: take MnistNetMerged"),
         (["one-kernel"], (783, 30, 10), "take MnistNetMerged"),
@@ -141,14 +146,68 @@ def test_the_widest_networks_that_the_kernels_take_and_another_seed():
 
 
 @every_network
-def test_astype_keeps_the_choices_and_shares_nothing(network):
-    tf32 = MatmulComputeType.COMPUTE_32F_FAST_TF32
+def test_astype_keeps_the_choices_shares_nothing_and_computes_in_that_type(network, rng):
+    tf32 = None if network is MnistNetHalf else MatmulComputeType.COMPUTE_32F_FAST_TF32
+    images = normal(rng, 3, 784)
     with network(784, 4, 10, compute_type=tf32) as model:
-        model.forward(xp.ones((2, 784), xp.float32))
-        copy = model.astype(np.float64)
+        model.forward(images)
+        copy, plain = (net.astype(np.float64) for net in (model, MnistNetNaive(784, 4, 10)))
         assert (type(copy.plans), type(copy.launch)) == (type(model.plans), type(model.launch))
         assert (copy.plans.compute_type, copy.plans.planned, copy.saved) == (tf32, {}, None)
         assert [p.dtype for p in copy.parameters] == [np.float64] * 4
+        copy.plans.compute_type = None  # which a GPU does not have for float64
+        found, expected = (
+            to_numpy(net.forward(images.astype(np.float64))) for net in (copy, plain)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        copy.weights_hidden[...] = 0
+        assert bool(model.weights_hidden.all())
+
+
+# Half precision.
+
+HALVES = pytest.mark.parametrize(
+    ("dtype", "rounding"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)]
+)
+
+
+@HALVES
+def test_gradients_in_half_precision_are_off_by_its_rounding_however_small(dtype, rounding, rng):
+    plain = MnistNetNaive(784, 30, 10).astype(np.float64)
+    with MnistNetHalf(784, 30, 10, dtype=dtype) as model:
+        for parameter, exact in zip(model.parameters, plain.parameters):
+            parameter[...] = exact[...] = parameter.astype(model.dtype).astype(np.float32)
+        for n in (256, 3, 256):
+            images = strided(normal(rng, n, 784).astype(model.dtype))
+            grad = strided(normal(rng, n, 10) * 3e-4 / n)  # in float16, a multiple of 6e-8
+            found = model.forward(images), *model.backward(grad)
+            expected = plain.forward(images.astype(float)), *plain.backward(grad.astype(float))
+            for ours, theirs in zip(found, map(to_numpy, expected)):
+                assert (ours.dtype, ours.shape) == (np.float32, theirs.shape)
+                assert abs(to_numpy(ours) - theirs).max() < 3 * rounding * abs(theirs).max()
+
+
+@HALVES
+def test_the_parameters_and_their_copies_are_aligned_parts_of_two_arrays(dtype, rounding):
+    model = MnistNetHalf(784, 3, 10, dtype=dtype)
+    for part, parameter in zip(model.rounded, model.parameters):
+        assert part.shape == parameter.shape
+        assert (address(part) - address(model.copies)) % 16 == 0
+    model.masters[...] = 1 + 0.6 * rounding
+    model.forward(xp.ones((1, 784), xp.float32))
+    assert all(bool((p == np.float32(1 + 0.6 * rounding)).all()) for p in model.parameters)
+    assert all(bool((p == 1).all()) for p in model.rounded)
+
+
+def test_other_dtypes_are_refused_and_bfloat16_without_its_package(monkeypatch):
+    model = MnistNetHalf(784, 3, 10, dtype="float16")
+    with pytest.raises(TypeError, match=r"ndarray of float32, not a .*bfloat16"):
+        model.forward(xp.ones((1, 784), half("bfloat16")))
+    with pytest.raises(ValueError, match="float16 or bfloat16, not 'float8'"):
+        MnistNetHalf(784, 3, 10, dtype="float8")
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(ImportError, match="pip install ml_dtypes"):
+        MnistNetHalf(784, 3, 10)
 
 
 # Plans.

@@ -16,17 +16,18 @@ PUBLISHED = results.load("published_h200")
 @pytest.mark.usefixtures("full_mnist")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_published_run(name, capsys):
-    exact = name in ("naive", "fused")  # the others may sum in another order
+    exact = name in ("naive", "fused")  # the others may sum in another order, or round
+    near, few = (5e-3, 10) if name == "half" else (1e-5, 2)
     with NETWORKS[name](784, 30, 10) as model:
         losses, correct = train(model), test(model) * PUBLISHED["tested"]
     lines = capsys.readouterr().out.splitlines()
     assert [type(loss) for loss in losses] == [float] * 234
     assert lines == [f"Batch {b}  Loss: {losses[b]:.4f}" for b in range(0, 234, 20)]
     for line, (batch, loss) in zip(lines, PUBLISHED["losses"].items(), strict=True):
-        assert losses[int(batch)] == pytest.approx(loss, abs=1e-6 if exact else 1e-5)
+        assert losses[int(batch)] == pytest.approx(loss, abs=1e-6 if exact else near)
         assert not exact or line == f"Batch {batch}  Loss: {loss:.4f}"
     assert PUBLISHED["correct"] == 9131
-    assert abs(round(correct) - 9131) <= (0 if exact else 2)
+    assert abs(round(correct) - 9131) <= (0 if exact else few)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_several_epochs_by_the_command_line_and_as_a_function(name, capsys):
         accuracy = test(model)
     assert accuracy > before + 0.2
     expected = train(MnistNetNaive(784, 8, 10), epochs=2, learning_rate=0.5)
-    np.testing.assert_allclose(losses, expected, rtol=1e-3)
+    np.testing.assert_allclose(losses, expected, rtol=0.05 if name == "half" else 1e-3)
     lines = [f"Batch {b}  Loss: {losses[e + b]:.4f}" for e in (0, 25) for b in (0, 20)]
     assert capsys.readouterr().out.splitlines()[:4] == lines
     main(["train", "--net", name, "--hidden", "8", "--epochs", "2", "--learning-rate", "0.5"])
