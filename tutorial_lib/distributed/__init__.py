@@ -1,1 +1,1 @@
-"""Data-parallel training on torch.distributed: NCCL between GPUs, gloo between CPUs. Chapter 11."""
+"""Data-parallel training on torch.distributed: NCCL between GPUs, gloo between CPUs. Chapter 12."""

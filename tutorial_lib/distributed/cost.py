@@ -1,4 +1,4 @@
-"""What a step should cost on p ranks: arithmetic, and a ring all-reduce. Chapter 11."""
+"""What a step should cost on p ranks: arithmetic, and a ring all-reduce. Chapter 12."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

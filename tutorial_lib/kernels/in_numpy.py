@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tutorial_lib.kernels.launches import BATCH, OUTPUTS
-from tutorial_lib.reference.epilogs import Call, MatmulEpilog, compute
+from tutorial_lib.reference.epilogs import MatmulEpilog
+from tutorial_lib.reference.matmul import matmul
 
 Array = np.ndarray  # also on a GPU
 
@@ -104,8 +105,8 @@ def relu_aux_bias(
     a (M, K) is row-major, b (K, N) column-major, bias (M,). The arithmetic of float32 matmuls is
     the `precision`: on a GPU "tf32x3" (as good as float32), "tf32" or "ieee".
     """
-    call = Call(a, b, {"bias": bias})
-    return compute(call, None, 1, 0, MatmulEpilog.RELU_AUX_BIAS, "F"), call.outputs["relu_aux"]
+    y, extra = matmul(a, b, epilog=MatmulEpilog.RELU_AUX_BIAS, epilog_inputs={"bias": bias})
+    return y, extra["relu_aux"]
 
 
 def drelu_bgrad(a: Array, b: Array, mask: Array, precision: str = "tf32x3") -> tuple[Array, Array]:
@@ -113,5 +114,5 @@ def drelu_bgrad(a: Array, b: Array, mask: Array, precision: str = "tf32x3") -> t
 
     a (M, K), b (K, N) and the mask of `relu_aux_bias` are column-major; K is small, such as 10.
     """
-    call = Call(a, b, {"relu_aux": mask})
-    return compute(call, None, 1, 0, MatmulEpilog.DRELU_BGRAD, "F"), call.outputs["drelu_bgrad"]
+    d, extra = matmul(a, b, epilog=MatmulEpilog.DRELU_BGRAD, epilog_inputs={"relu_aux": mask})
+    return d, extra["drelu_bgrad"]

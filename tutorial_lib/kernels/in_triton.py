@@ -41,7 +41,7 @@ def relu_aux_bias_kernel(
         z = tl.dot(left, right, z, input_precision=PRECISION)
 
     # The epilog: z is in registers, and nothing has been written yet.
-    z += tl.load(bias + i, row_exists, other=0)
+    z = (z + tl.load(bias + i, row_exists, other=0)).to(y.dtype.element_ty)
     tl.store(y + i + j * M, tl.where(z < 0, 0, z), row_exists & column_exists)
 
     # Row i of the mask is bit i % 8 of byte i // 8. Its columns are padded to 128 rows, with 0.

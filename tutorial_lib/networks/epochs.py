@@ -4,7 +4,7 @@ from typing import Any
 
 from tutorial_lib.backend import Array, xp
 from tutorial_lib.dataset import batches
-from tutorial_lib.graphs import CapturedWork
+from tutorial_lib.graphs import CapturedWork, CaptureError
 from tutorial_lib.networks.inputs import place
 
 
@@ -58,6 +58,10 @@ class Graph:
             return CapturedWork(
                 lambda: run_steps(net, images, labels, losses, learning_rate, n)
             ), losses
+        except CaptureError:
+            # nvmath waits for its last call when freed: that must not be one of a failed capture.
+            net.step(images[:n], labels[:n], losses[:1], learning_rate)
+            raise
         finally:
             for parameter, value in zip(net.parameters, before):
                 parameter[...] = value  # what the rehearsal changed

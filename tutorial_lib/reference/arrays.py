@@ -32,6 +32,7 @@ def record(work: Callable[[], None]) -> streams.Recording:
     capture = streams.Recording(CapturedArray)
     with standing_in(work, CapturedArray) as work, _numpy_captures(capture):
         work()
+    capture.ended = True
     if capture.last[streams.current_stream().name] != capture.given:
         raise RuntimeError("cudaErrorStreamCaptureUnjoined: a branch was not joined")
     return capture

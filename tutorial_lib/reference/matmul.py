@@ -89,6 +89,7 @@ class Matmul(StatedMatmul):
         self.logger.info("= EXECUTION PHASE =")
         if algorithm is not None and algorithm not in self.algorithms:
             raise ValueError("the algorithm is none of those that plan() returned")
+        self.last_capture = streams.recording
         alpha, beta = streams.plain([self.alpha, self.beta])  # on the host
         if "c" not in self.operands and beta[0] != 0:
             raise AssertionError("beta was reset unchecked, but there is no operand c")

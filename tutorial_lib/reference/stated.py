@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_lib.reference import refusals, tensors
+from tutorial_lib.reference import refusals, streams, tensors
 from tutorial_lib.reference.epilogs import Array, Arrays, MatmulEpilog
 from tutorial_lib.reference.layouts import Layout
 from tutorial_lib.reference.options import MatmulComputeType, MatmulOptions, coerce
@@ -47,6 +47,7 @@ class StatedMatmul(contextlib.AbstractContextManager):
         self._set_scale("alpha", alpha)
         self._set_scale("beta", beta)
         self.inputs, self.input_layouts = {}, {}  # of the epilog
+        self.last_capture: streams.Recording | None = None  # that the last call was part of
         self.earlier: set[MatmulEpilog] = set()  # the epilogs of all plans
         self.logger.info("The Matmul operation has been created.")
 
@@ -97,7 +98,12 @@ class StatedMatmul(contextlib.AbstractContextManager):
         self._replace({"a": a, "b": b, "c": c}, epilog_inputs or {}, checked=False)
 
     def free(self) -> None:
-        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not."""
+        """Let go of operands and plan. Freeing twice is allowed, other use afterwards is not.
+
+        RuntimeError if the last call was in a capture that failed: nvmath waits for its event.
+        """
+        if self.last_capture is not None and not self.last_capture.ended:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: the last call was in a failed capture")
         self.operands = self.inputs = self.given_c = None
 
     def require_not_freed(self) -> None:

@@ -51,6 +51,7 @@ class Recording:
 
     def __init__(self, kind: type[np.ndarray]) -> None:
         self.kind = kind
+        self.ended = False  # well: a capture that fails leaves no graph, and no events
         self.queues: dict[str, list[tuple[Callable, Event]]] = defaultdict(list)  # what, after what
         self.last: dict[str, Event] = defaultdict(Counter)  # what its next launch runs after
         self.given: Event = Counter()  # all launches

@@ -215,7 +215,7 @@ def test_a_graph_reads_the_memory_where_it_is_and_another_epoch_is_recorded_anew
             model.backward(xp.ones((32, 10), xp.float32))
 
 
-@by_name(*CAPTURED)
+@by_name(*CAPTURED, "half", "own-epilog")
 def test_a_capture_that_fails_changes_nothing(network):
     images, labels = data(BATCH_SIZE)
     plain = MnistNetNaive(784, 4, 10)

@@ -131,7 +131,7 @@ def test_chapter_9_runs_on_a_gpu_that_cannot_run_its_kernel(monkeypatch, capsys,
     monkeypatch.chdir(ROOT / "notebooks")
     monkeypatch.setattr(needs, "this_device", lambda: device(89))
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    cells, scope = json.loads(Path("10_one_kernel.ipynb").read_text())["cells"], {}
+    cells, scope = json.loads(Path("11_one_kernel.ipynb").read_text())["cells"], {}
     for cell in (cell for cell in cells if cell["cell_type"] == "code"):
         exec("".join(cell["source"]), scope)
     assert scope["network"] is MnistNetTwin
