@@ -1,0 +1,226 @@
+"""The network with its five products in FP8: a byte for each number, a scale for each tensor.
+
+Chapter "An epilog of your own". A byte of type e4m3 has a sign, 4 bits of exponent and 3 of
+mantissa: up to 448, down to 2⁻⁹, or NaN. CuPy and NumPy lack the type, so that the bytes are uint8
+here. On a GPU, torch names their type to nvmath; without one, ml_dtypes does to NumPy.
+"""
+
+import functools
+import importlib.util
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tutorial_lib import backend, kernels
+from tutorial_lib.backend import Array, Matmul, MatmulOptions, xp
+from tutorial_lib.functions import sigmoid
+from tutorial_lib.networks.base import MnistNetBase
+from tutorial_lib.networks.epochs import Graph
+from tutorial_lib.networks.plans import Plans
+from tutorial_lib.reference import streams
+
+LARGEST = 448  # of e4m3
+HISTORY = 16  # steps that a scale looks back
+TENSORS = ("x", "weights_hidden", "hidden", "weights_output", "grad", "grad_hidden")
+KERNEL = r"""
+extern "C" __global__ void quantize(const float *x, int rows, int columns, const float *scale,
+        unsigned char *values, unsigned char *turned, int height, int width, volatile int *amax) {
+    __shared__ unsigned char tile[32][33];  // a block reads 32 x 32 numbers and writes them twice
+    int row = 32 * blockIdx.y, column = 32 * blockIdx.x, t = threadIdx.x;
+    float unit = *scale, largest = 0;
+    for (int i = threadIdx.y; i < 32; i += 8) {
+        bool inside = row + i < rows && column + t < columns;
+        float number = inside ? x[(size_t)(row + i) * columns + column + t] : 0;
+        largest = fmaxf(largest, fabsf(number));
+        unsigned short two;  // bytes, the lower of number / unit; beyond 448 it is 448
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(0.0f), "f"(number / unit));
+        tile[i][t] = two;
+        if (row + i < height && column + t < width)
+            values[(size_t)(row + i) * width + column + t] = two;
+    }
+    __syncthreads();
+    for (int i = threadIdx.y; i < 32; i += 8)
+        if (column + i < width && row + t < height)
+            turned[(size_t)(column + i) * height + row + t] = tile[t][i];
+    int bits = __reduce_max_sync(~0u, __float_as_int(largest));  // ordered as the floats are
+    if (t == 0 && bits > *amax) atomicMax((int *)amax, bits);
+}"""
+
+
+class Quantized(NamedTuple):
+    """``scale · values``: bytes (r, c), their transpose (c, r), both row-major, a scale (1,)."""
+
+    values: Array
+    turned: Array
+    scale: Array
+
+    def transposed(self) -> "Quantized":
+        """Its transpose, which is at hand."""
+        return Quantized(self.turned, self.values, self.scale)
+
+
+def quantize(x: Array, scale: Array, amax: Array) -> Quantized:
+    """``x / scale`` in e4m3, for float32 x (r, c): at most ±448, zeros up to multiples of 16.
+
+    Raises `amax` (1,), if it is smaller, to the largest absolute value of x.
+    """
+    height, width = (-(-size // 16) * 16 for size in x.shape)
+    if backend.name == "cpu":
+        return Quantized(*streams.launch(_quantize, x, scale, amax, height, width), scale)
+    values, turned = xp.empty((height, width), xp.uint8), xp.empty((width, height), xp.uint8)
+    rows, columns, *padded = map(np.int32, (*x.shape, height, width))
+    arguments = x, rows, columns, scale, values, turned, *padded, amax
+    _kernel()((-(-width // 32), -(-height // 32)), (32, 8), arguments)
+    return Quantized(values, turned, scale)
+
+
+@functools.cache
+def _kernel() -> Any:
+    return xp.RawKernel(KERNEL, "quantize")
+
+
+def _quantize(x: Array, scale: Array, amax: Array, height: int, width: int) -> tuple[Array, Array]:
+    from ml_dtypes import float8_e4m3fn
+
+    np.maximum(amax, abs(x).max(), out=amax)
+    values = np.zeros((height, width), float8_e4m3fn)
+    values[: len(x), : x.shape[1]] = np.clip(x / scale, -LARGEST, LARGEST)  # rounds to nearest
+    return values.view(np.uint8), values.T.copy().view(np.uint8)
+
+
+class DelayedScaling:
+    """A scale for each of `TENSORS`, from its largest absolute values in the last `HISTORY` steps.
+
+    So a tensor is read once, to be rounded and to be searched for its largest value. Only the first
+    tensor of a name is searched before it is rounded.
+    """
+
+    def __init__(self) -> None:
+        self.history = xp.zeros((HISTORY, len(TENSORS)), xp.float32)  # largest absolute values
+        self.scales = xp.ones(len(TENSORS), xp.float32)
+        self.step, self.known = 0, set()
+
+    def quantize(self, name: str, x: Array) -> Quantized:
+        """x (r, c) with the scale of that name, see `quantize`; x enters the history."""
+        i = TENSORS.index(name)
+        if name not in self.known:
+            self.known.add(name)
+            self.history[:, i] = abs(x).max()
+            self.update()
+        return quantize(x, self.scales[i : i + 1], self.history[self.step % HISTORY, i : i + 1])
+
+    def update(self) -> None:
+        """Powers of two, which round nothing: the largest value becomes 128 to 256, of 448."""
+        _, exponents = xp.frexp(self.history.max(axis=0))
+        self.scales[...] = xp.ldexp(xp.float32(2**-8), exponents)
+
+    def next_step(self) -> None:
+        """The oldest step leaves the history."""
+        self.step += 1
+        self.history[self.step % HISTORY] = 0
+        self.update()
+
+
+class ScaledPlans(Plans):
+    """Products of quantized matrices, each planned when it first comes; the results are float32."""
+
+    def product(
+        self, name: str, a: Quantized, b: Quantized, into: Array | None = None, alpha: float = 1
+    ) -> Array:
+        """``alpha a bᵀ``, added to `into` (M, N) if there is one, for a (M, K) and b (N, K).
+
+        FP8 takes both operands as they are here, along K, and no other way.
+        """
+        if backend.name == "cpu":
+            return streams.launch(_product, a.values, a.scale, b.values, b.scale, into, alpha)
+        import torch
+
+        def e4m3(x: Array) -> Any:
+            return torch.as_tensor(x, device="cuda").view(torch.float8_e4m3fn)
+
+        out = xp.empty((len(a.values), len(b.values)), xp.float32) if into is None else into
+        # cuBLASLt writes columns: it computes the transpose, b aᵀ.
+        operands = e4m3(b.values), e4m3(a.values).T, torch.as_tensor(out, device="cuda").T
+        key = name, a.values.shape, b.values.shape
+        if key not in self.planned:
+            scales = {"a": torch.as_tensor(b.scale), "b": torch.as_tensor(a.scale)}
+            given = {"beta": float(into is not None), "options": MatmulOptions(inplace=True)}
+            self.planned[key] = Matmul(*operands, quantization_scales=scales, **given)
+            self.planned[key].plan()
+        mm = self.planned[key]
+        mm.reset_operands_unchecked(**dict(zip("abc", operands)), alpha=alpha)
+        mm.execute(stream=xp.cuda.get_current_stream().ptr)
+        return out
+
+
+def _product(
+    a: Array, scale_a: Array, b: Array, scale_b: Array, into: Array | None, alpha: float
+) -> Array:
+    a, b = (x.view("float8_e4m3fn").astype(np.float32) for x in (a, b))
+    product = (alpha * scale_a * scale_b) * (a @ b.T)
+    if into is None:
+        return product
+    into += product
+    return into
+
+
+class MnistNetFP8(MnistNetBase):
+    """The network with e4m3 operands in all products; parameters and their updates are float32.
+
+    Raises ValueError unless inputs and hidden units are multiples of 16 and there are 10 outputs,
+    RuntimeError for a GPU below compute capability 8.9, ImportError without torch or ml_dtypes.
+    """
+
+    default_plans, default_launch = ScaledPlans, Graph
+    ten_outputs = True
+
+    def __init__(self, *sizes: int, **choices: Any) -> None:
+        super().__init__(*sizes, **choices)
+        self.scaling = DelayedScaling()
+
+    def check_sizes(self) -> None:
+        """See `MnistNetFP8`."""
+        super().check_sizes()
+        if self.num_inputs % 16 or self.num_hidden % 16:
+            raise ValueError(
+                "FP8 multiplies multiples of 16: "
+                f"no {self.num_inputs} inputs with {self.num_hidden} hidden units"
+            )
+        if backend.name == "gpu" and int(xp.cuda.Device().compute_capability) < 89:
+            raise RuntimeError("FP8 needs a GPU of compute capability 8.9 or higher")
+        package = "torch" if backend.name == "gpu" else "ml_dtypes"
+        if not importlib.util.find_spec(package):
+            raise ImportError(f"the FP8 type comes from {package}: pip install {package}")
+
+    def forward(self, x: Array) -> Array:
+        """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
+        return sigmoid(self.layers(self.check_images(x))[-1])
+
+    def layers(self, x: Array) -> tuple:
+        """x, the hidden layer and W_o quantized, where the ReLU is open, the logits (n, 10)."""
+        quantize, product = self.scaling.quantize, self.plans.product
+        x8, weights8 = quantize("x", x), quantize("weights_hidden", self.weights_hidden)
+        hidden = product("hidden", x8, weights8) + self.bias_hidden  # (n, H), n up to 16 more
+        xp.maximum(hidden, 0, out=hidden)
+        hidden8 = quantize("hidden", hidden)
+        output8 = quantize("weights_output", self.weights_output)  # (16, H)
+        logits = product("output", hidden8, output8)[: len(x), :10] + self.bias_output
+        return x8, hidden8, output8, hidden > 0, logits
+
+    def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
+        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
+        quantize, product = self.scaling.quantize, self.plans.product
+        x8, hidden8, output8, is_open, logits = self.layers(x)
+        grad = xp.empty_like(logits)
+        kernels.loss_and_gradient(logits, labels, grad, loss)
+        grad8 = quantize("grad", grad)  # (n, 16)
+        grad_hidden = product("grad_relu", grad8, output8.transposed()) * is_open  # (n, H)
+        grad_hidden8 = quantize("grad_hidden", grad_hidden)
+        # Along the batch: all transposed. The last one updates W_h, float32, in place.
+        grad_output = product("grad_output", grad8.transposed(), hidden8.transposed())  # (16, H)
+        self.weights_output -= learning_rate * grad_output[:10]
+        self.bias_output -= learning_rate * grad.sum(axis=0)
+        self.bias_hidden -= learning_rate * grad_hidden.sum(axis=0)
+        operands = grad_hidden8.transposed(), x8.transposed()
+        product("update_hidden", *operands, self.weights_hidden, -learning_rate)
+        self.scaling.next_step()
