@@ -39,8 +39,9 @@ class ScaledPlans(Plans):
         if key not in self.planned:
             scales = {"a": torch.as_tensor(b.scale), "b": torch.as_tensor(a.scale)}
             given = {"beta": float(into is not None), "options": MatmulOptions(inplace=True)}
-            self.planned[key] = Matmul(*operands, quantization_scales=scales, **given)
-            self.planned[key].plan()
+            mm = Matmul(*operands, quantization_scales=scales, **given)
+            mm.plan()
+            self.planned[key] = mm
         mm = self.planned[key]
         mm.reset_operands_unchecked(**dict(zip("abc", operands)), alpha=alpha)
         mm.execute(stream=xp.cuda.get_current_stream().ptr)
