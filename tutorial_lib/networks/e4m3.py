@@ -19,23 +19,29 @@ TENSORS = ("x", "weights_hidden", "hidden", "weights_output", "grad", "grad_hidd
 KERNEL = r"""
 extern "C" __global__ void quantize(const float *x, int rows, int columns, const float *scale,
         unsigned char *values, unsigned char *turned, int height, int width, volatile int *amax) {
-    __shared__ unsigned char tile[32][33];  // a block reads 32 x 32 numbers and writes them twice
-    int row = 32 * blockIdx.y, column = 32 * blockIdx.x, t = threadIdx.x;
+    __shared__ __align__(4) unsigned char tile[32][132];  // of 32 x 128 numbers, for a block
+    int row = 32 * blockIdx.y, column = 128 * blockIdx.x, t = threadIdx.x;
     float unit = *scale, largest = 0;
     for (int i = threadIdx.y; i < 32; i += 8) {
-        bool inside = row + i < rows && column + t < columns;
-        float number = inside ? x[(size_t)(row + i) * columns + column + t] : 0;
-        largest = fmaxf(largest, fabsf(number));
-        unsigned short two;  // bytes, the lower of number / unit; beyond 448 it is 448
-        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(0.0f), "f"(number / unit));
-        tile[i][t] = two;
-        if (row + i < height && column + t < width)
-            values[(size_t)(row + i) * width + column + t] = two;
+        float y[4];  // a thread writes four bytes at once
+        for (int j = 0; j < 4; j++) {
+            bool inside = row + i < rows && column + 4 * t + j < columns;
+            y[j] = inside ? x[(size_t)(row + i) * columns + column + 4 * t + j] : 0;
+            largest = fmaxf(largest, fabsf(y[j]));
+            y[j] /= unit;
+        }
+        unsigned short low, high;  // two bytes each; a number beyond 448 becomes 448
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(y[1]), "f"(y[0]));
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(y[3]), "f"(y[2]));
+        unsigned four = *(unsigned *)&tile[i][4 * t] = low | (unsigned)high << 16;
+        if (row + i < height && column + 4 * t < width)
+            *(unsigned *)&values[(size_t)(row + i) * width + column + 4 * t] = four;
     }
     __syncthreads();
-    for (int i = threadIdx.y; i < 32; i += 8)
-        if (column + i < width && row + t < height)
-            turned[(size_t)(column + i) * height + row + t] = tile[t][i];
+    for (int i = 4 * threadIdx.y + t / 8, r = 4 * (t % 8); i < 128; i += 32)
+        if (column + i < width && row + r < height)
+            *(unsigned *)&turned[(size_t)(column + i) * height + row + r] =
+                tile[r][i] | tile[r + 1][i] << 8 | tile[r + 2][i] << 16 | tile[r + 3][i] << 24;
     int bits = __reduce_max_sync(~0u, __float_as_int(largest));  // ordered as the floats are
     if (t == 0 && bits > *amax) atomicMax((int *)amax, bits);
 }"""
@@ -64,7 +70,7 @@ def quantize(x: Array, scale: Array, amax: Array) -> Quantized:
     values, turned = xp.empty((height, width), xp.uint8), xp.empty((width, height), xp.uint8)
     rows, columns, *padded = map(np.int32, (*x.shape, height, width))
     arguments = x, rows, columns, scale, values, turned, *padded, amax
-    _kernel()((-(-width // 32), -(-height // 32)), (32, 8), arguments)
+    _kernel()((-(-width // 128), -(-height // 32)), (32, 8), arguments)
     return Quantized(values, turned, scale)
 
 
@@ -91,7 +97,7 @@ class DelayedScaling:
 
     def __init__(self) -> None:
         self.history = xp.zeros((HISTORY, len(TENSORS)), xp.float32)  # largest absolute values
-        self.scales = xp.ones(len(TENSORS), xp.float32)
+        self.scales = xp.ones((len(TENSORS), 4), xp.float32)  # the first; cuBLASLt wants 16 bytes
         self.step, self.known = 0, set()
 
     def quantize(self, name: str, x: Array) -> Quantized:
@@ -101,12 +107,12 @@ class DelayedScaling:
             self.known.add(name)
             self.history[:, i] = abs(x).max()
             self.update()
-        return quantize(x, self.scales[i : i + 1], self.history[self.step % HISTORY, i : i + 1])
+        return quantize(x, self.scales[i, :1], self.history[self.step % HISTORY, i : i + 1])
 
     def update(self) -> None:
         """Powers of two, which round nothing: the largest value becomes 128 to 256, of 448."""
         _, exponents = xp.frexp(self.history.max(axis=0))
-        self.scales[...] = xp.ldexp(xp.float32(2**-8), exponents)
+        self.scales[:, 0] = xp.ldexp(xp.float32(2**-8), exponents)
 
     def next_step(self) -> None:
         """The oldest step leaves the history."""
