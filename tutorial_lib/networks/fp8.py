@@ -29,34 +29,28 @@ class ScaledPlans(Plans):
             return streams.launch(_product, a.values, a.scale, b.values, b.scale, into, alpha)
         import torch
 
-        def e4m3(x: Array) -> Any:
-            return torch.as_tensor(x, device="cuda").view(torch.float8_e4m3fn)
+        def e4m3(x: Array) -> torch.Tensor:
+            return torch.as_tensor(x).view(torch.float8_e4m3fn)
 
         out = xp.empty((len(a.values), len(b.values)), xp.float32) if into is None else into
         # cuBLASLt writes columns: it computes the transpose, b aᵀ.
-        operands = e4m3(b.values), e4m3(a.values).T, torch.as_tensor(out, device="cuda").T
+        operands = {"a": e4m3(b.values), "b": e4m3(a.values).T, "c": torch.as_tensor(out).T}
         key = name, a.values.shape, b.values.shape
         if key not in self.planned:
             scales = {"a": torch.as_tensor(b.scale), "b": torch.as_tensor(a.scale)}
             given = {"beta": float(into is not None), "options": MatmulOptions(inplace=True)}
-            mm = Matmul(*operands, quantization_scales=scales, **given)
+            mm = Matmul(*operands.values(), quantization_scales=scales, **given)
             mm.plan()
             self.planned[key] = mm
-        mm = self.planned[key]
-        mm.reset_operands_unchecked(**dict(zip("abc", operands)), alpha=alpha)
-        mm.execute(stream=xp.cuda.get_current_stream().ptr)
+        self.planned[key].reset_operands_unchecked(**operands, alpha=alpha)
+        self.planned[key].execute(stream=xp.cuda.get_current_stream().ptr)
         return out
 
 
-def _product(
-    a: Array, scale_a: Array, b: Array, scale_b: Array, into: Array | None, alpha: float
-) -> Array:
+def _product(a: Array, scale_a: Array, b: Array, scale_b: Array, into: Any, alpha: float) -> Array:
     a, b = (x.view("float8_e4m3fn").astype(np.float32) for x in (a, b))
     product = (alpha * scale_a * scale_b) * (a @ b.T)
-    if into is None:
-        return product
-    into += product
-    return into
+    return product if into is None else np.add(into, product, out=into)
 
 
 class MnistNetFP8(MnistNetBase):
@@ -77,10 +71,8 @@ class MnistNetFP8(MnistNetBase):
         """See `MnistNetFP8`."""
         super().check_sizes()
         if self.num_inputs % 16 or self.num_hidden % 16:
-            raise ValueError(
-                "FP8 multiplies multiples of 16: "
-                f"no {self.num_inputs} inputs with {self.num_hidden} hidden units"
-            )
+            sizes = f"{self.num_inputs} inputs, {self.num_hidden} hidden units"
+            raise ValueError(f"FP8 multiplies multiples of 16, not {sizes}")
         if backend.name == "gpu" and int(xp.cuda.Device().compute_capability) < 89:
             raise RuntimeError("FP8 needs a GPU of compute capability 8.9 or higher")
         package = "torch" if backend.name == "gpu" else "ml_dtypes"
