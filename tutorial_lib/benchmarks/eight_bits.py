@@ -28,7 +28,7 @@ def train(hidden: int) -> dict[str, Any]:
         with network(784, hidden, 10) as net:
             row = {"losses": to_numpy(problem.train(net))[::20].tolist()}
             row["correct"] = round(training.test(net) * 9984)
-            row["step"] = spread(measure(partial(problem.train, net)).wall, problem.steps)
+            row["step"] = spread(measure(lambda net=net: problem.train(net)).wall, problem.steps)
         print(hidden, arithmetic, found.setdefault(arithmetic, row), flush=True)
     return found
 
@@ -45,8 +45,8 @@ def product(m: int, n: int, k: int) -> dict[str, Any]:
         x = case.random(rows, k).astype(xp.float32)
         given = x, xp.ones(1, xp.float32), xp.zeros(1, xp.float32)
         quantized.append(quantize(*given))
-        row[f"quantize {name}"] = in_a_graph(partial(quantize, *given))
-    row["fp8"] = in_a_graph(partial(plans.product, "b a", *reversed(quantized)))
+        row[f"quantize {name}"] = in_a_graph(lambda given=given: quantize(*given))
+    row["fp8"] = in_a_graph(lambda: plans.product("b a", *reversed(quantized)))
     plans.free()
     print(row, flush=True)
     return row

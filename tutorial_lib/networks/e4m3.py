@@ -17,18 +17,20 @@ LARGEST = 448  # of e4m3
 HISTORY = 16  # steps that a scale looks back
 TENSORS = ("x", "weights_hidden", "hidden", "weights_output", "grad", "grad_hidden")
 KERNEL = r"""
-extern "C" __global__ void quantize(const float *x, int rows, int columns, const float *scale,
-        unsigned char *values, unsigned char *turned, int height, int width, volatile int *amax) {
+extern "C" __global__ void quantize(
+        const float *__restrict__ x, int rows, int columns, const float *__restrict__ scale,
+        unsigned char *__restrict__ values, unsigned char *__restrict__ turned,
+        int height, int width, volatile int *amax) {
     __shared__ __align__(4) unsigned char tile[32][132];  // of 32 x 128 numbers, for a block
     int row = 32 * blockIdx.y, column = 128 * blockIdx.x, t = threadIdx.x;
-    float unit = *scale, largest = 0;
+    float units = 1 / *scale, largest = 0;
     for (int i = threadIdx.y; i < 32; i += 8) {
         float y[4];  // a thread writes four bytes at once
         for (int j = 0; j < 4; j++) {
             bool inside = row + i < rows && column + 4 * t + j < columns;
             y[j] = inside ? x[(size_t)(row + i) * columns + column + 4 * t + j] : 0;
             largest = fmaxf(largest, fabsf(y[j]));
-            y[j] /= unit;
+            y[j] *= units;
         }
         unsigned short low, high;  // two bytes each; a number beyond 448 becomes 448
         asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(y[1]), "f"(y[0]));
@@ -62,7 +64,7 @@ class Quantized(NamedTuple):
 def quantize(x: Array, scale: Array, amax: Array) -> Quantized:
     """``x / scale`` in e4m3, for float32 x (r, c): at most ±448, zeros up to multiples of 16.
 
-    Raises `amax` (1,), if it is smaller, to the largest absolute value of x.
+    `scale` (1,) is a power of two. Raises `amax` (1,), if it is smaller, to the largest |x|.
     """
     height, width = (-(-size // 16) * 16 for size in x.shape)
     if backend.name == "cpu":
@@ -110,9 +112,10 @@ class DelayedScaling:
         return quantize(x, self.scales[i, :1], self.history[self.step % HISTORY, i : i + 1])
 
     def update(self) -> None:
-        """Powers of two, which round nothing: the largest value becomes 128 to 256, of 448."""
+        """Powers of two, which round nothing: the largest value becomes 32 to 64. Up to 448, it may
+        grow sevenfold in a step."""
         _, exponents = xp.frexp(self.history.max(axis=0))
-        self.scales[:, 0] = xp.ldexp(xp.float32(2**-8), exponents)
+        self.scales[:, 0] = xp.ldexp(xp.float32(2**-6), exponents)
 
     def next_step(self) -> None:
         """The oldest step leaves the history."""

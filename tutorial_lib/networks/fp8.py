@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tutorial_lib import backend, kernels
-from tutorial_lib.backend import Array, Matmul, MatmulOptions, xp
+from tutorial_lib.backend import Array, Matmul, MatmulEpilog, MatmulOptions, xp
 from tutorial_lib.functions import sigmoid
 from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.e4m3 import DelayedScaling, Quantized
@@ -19,37 +19,53 @@ class ScaledPlans(Plans):
     """Products of quantized matrices, each planned when it first comes; the results are float32."""
 
     def product(
-        self, name: str, a: Quantized, b: Quantized, into: Array | None = None, alpha: float = 1
+        self,
+        name: str,
+        a: Quantized,
+        b: Quantized,
+        into: Array | None = None,
+        *,
+        alpha: float = 1.0,
+        bias: Array | None = None,
     ) -> Array:
-        """``alpha a bᵀ``, added to `into` (M, N) if there is one, for a (M, K) and b (N, K).
+        """``alpha a bᵀ``, added to `into` (M, N) if there is one, for a (M, K) and b (N, K); with a
+        float32 bias (N,), ``relu(alpha a bᵀ + bias)``, the bias rounded to bfloat16.
 
         FP8 takes both operands as they are here, along K, and no other way.
         """
         if backend.name == "cpu":
-            return streams.launch(_product, a.values, a.scale, b.values, b.scale, into, alpha)
+            scale = alpha * a.scale * b.scale
+            return streams.launch(_product, a.values, b.values, scale, into, bias)
         import torch
 
-        def e4m3(x: Array) -> torch.Tensor:
-            return torch.as_tensor(x).view(torch.float8_e4m3fn)
+        def typed(x: Array, dtype: torch.dtype) -> torch.Tensor:
+            return torch.as_tensor(x).view(dtype)
 
         out = xp.empty((len(a.values), len(b.values)), xp.float32) if into is None else into
+        e4m3 = torch.float8_e4m3fn
         # cuBLASLt writes columns: it computes the transpose, b aᵀ.
-        operands = {"a": e4m3(b.values), "b": e4m3(a.values).T, "c": torch.as_tensor(out).T}
+        operands = {"a": typed(b.values, e4m3), "b": typed(a.values, e4m3).T}
+        operands["c"] = torch.as_tensor(out).T
+        inputs = None
+        if bias is not None:  # cuBLASLt would read float32 as twice as many numbers of 16 bits
+            inputs = {"bias": typed(bias.astype("bfloat16").view(xp.int16), torch.bfloat16)}
         key = name, a.values.shape, b.values.shape
         if key not in self.planned:
             scales = {"a": torch.as_tensor(b.scale), "b": torch.as_tensor(a.scale)}
             given = {"beta": float(into is not None), "options": MatmulOptions(inplace=True)}
             mm = Matmul(*operands.values(), quantization_scales=scales, **given)
-            mm.plan()
+            mm.plan(epilog=inputs and MatmulEpilog.RELU_BIAS, epilog_inputs=inputs)
             self.planned[key] = mm
-        self.planned[key].reset_operands_unchecked(**operands, alpha=alpha)
+        self.planned[key].reset_operands_unchecked(**operands, alpha=alpha, epilog_inputs=inputs)
         self.planned[key].execute(stream=xp.cuda.get_current_stream().ptr)
         return out
 
 
-def _product(a: Array, scale_a: Array, b: Array, scale_b: Array, into: Any, alpha: float) -> Array:
+def _product(a: Array, b: Array, scale: Array, into: Any, bias: Any) -> Array:
     a, b = (x.view("float8_e4m3fn").astype(np.float32) for x in (a, b))
-    product = (alpha * scale_a * scale_b) * (a @ b.T)
+    product = scale * (a @ b.T)
+    if bias is not None:
+        product = np.maximum(product + bias.astype("bfloat16").astype(np.float32), 0)
     return product if into is None else np.add(into, product, out=into)
 
 
@@ -75,9 +91,9 @@ class MnistNetFP8(MnistNetBase):
             raise ValueError(f"FP8 multiplies multiples of 16, not {sizes}")
         if backend.name == "gpu" and int(xp.cuda.Device().compute_capability) < 89:
             raise RuntimeError("FP8 needs a GPU of compute capability 8.9 or higher")
-        package = "torch" if backend.name == "gpu" else "ml_dtypes"
-        if not importlib.util.find_spec(package):
-            raise ImportError(f"the FP8 type comes from {package}: pip install {package}")
+        for package in ("ml_dtypes", "torch")[: 1 + (backend.name == "gpu")]:
+            if not importlib.util.find_spec(package):
+                raise ImportError(f"FP8 needs {package}: pip install {package}")
 
     def forward(self, x: Array) -> Array:
         """``sigmoid(W_o relu(W_h xᵀ + b_h) + b_o)ᵀ``: images to probabilities (n, 10)."""
@@ -87,8 +103,7 @@ class MnistNetFP8(MnistNetBase):
         """x, the hidden layer and W_o quantized, where the ReLU is open, the logits (n, 10)."""
         quantize, product = self.scaling.quantize, self.plans.product
         x8, weights8 = quantize("x", x), quantize("weights_hidden", self.weights_hidden)
-        hidden = product("hidden", x8, weights8) + self.bias_hidden  # (n, H), n up to 16 more
-        xp.maximum(hidden, 0, out=hidden)
+        hidden = product("hidden", x8, weights8, bias=self.bias_hidden)  # (n, H), n up to 15 more
         hidden8 = quantize("hidden", hidden)
         output8 = quantize("weights_output", self.weights_output)  # (16, H)
         logits = product("output", hidden8, output8)[: len(x), :10] + self.bias_output
@@ -108,6 +123,6 @@ class MnistNetFP8(MnistNetBase):
         self.weights_output -= learning_rate * grad_output[:10]
         self.bias_output -= learning_rate * grad.sum(axis=0)
         self.bias_hidden -= learning_rate * grad_hidden.sum(axis=0)
-        operands = grad_hidden8.transposed(), x8.transposed()
-        product("update_hidden", *operands, self.weights_hidden, -learning_rate)
+        operands = grad_hidden8.transposed(), x8.transposed(), self.weights_hidden
+        product("update_hidden", *operands, alpha=-learning_rate)
         self.scaling.next_step()

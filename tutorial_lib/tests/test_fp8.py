@@ -45,8 +45,8 @@ def test_a_scale_follows_the_largest_value_a_step_later_until_it_leaves_the_hist
         stored.append(NUMBERS[int(values[0, 0])] * float(scale[0]))
         scales.append(float(scale[0]))
         scaling.next_step()
-    assert stored == [1, 448 / 128, *[1] * (HISTORY + 1)]  # 100 came with the scale of 1
-    assert scales == [2**-7, 2**-7, *[2**-1] * (HISTORY - 1), 2**-7, 2**-7]
+    assert stored == [1, 448 / 32, *[1] * (HISTORY + 1)]  # 100 came with the scale of 1
+    assert scales == [2**-5, 2**-5, *[2**1] * (HISTORY - 1), 2**-5, 2**-5]
 
 
 def test_a_step_goes_nearly_where_that_of_the_plain_network_goes():
