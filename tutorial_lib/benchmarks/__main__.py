@@ -7,6 +7,7 @@ from inspect import signature
 
 from tutorial_lib.benchmarks import (
     arithmetics,
+    eight_bits,
     fusion,
     ladder,
     own_epilog,
@@ -28,6 +29,7 @@ COMMANDS = {
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),
+    "fp8": (eight_bits.run, "training in FP8, its products, and what they need"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
     "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),
