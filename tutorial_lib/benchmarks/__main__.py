@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 
-from tutorial_lib.benchmarks import fusion, ladder, profiler, readme, sweep, timeline
+from tutorial_lib.benchmarks import elementwise, fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
+    "elementwise": (elementwise.run, "operations that are no matmul: plain, fused, as kernels"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
     "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),

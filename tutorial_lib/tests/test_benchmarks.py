@@ -9,11 +9,21 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
+from tutorial_lib.benchmarks import (
+    contest,
+    elementwise,
+    fusion,
+    ladder,
+    profiler,
+    readme,
+    sweep,
+    timeline,
+)
 from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Problem
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
 from tutorial_lib.dataset import normalized
+from tutorial_lib.functions import binary_cross_entropy, sigmoid
 from tutorial_lib.tests.imports import without
 
 READ = ("published_h200", "first_look_h200")
@@ -135,6 +145,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
         ("phases", "those of a kernel on a GPU"),
         ("counters", "'ncu'"),
         ("kernels", "kernels are counted on a GPU, and here is none"),
+        ("elementwise", "the operations are timed on a GPU, and here is none"),
         ("fusion --quick", "fusion is timed on a GPU, and here is none"),
         ("kernels --widths 30", "unrecognized arguments: --widths 30"),
         ("fusion --only RELU_BIAS", "unrecognized arguments: --only RELU_BIAS"),
@@ -142,7 +153,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    for measuring in (fusion, profiler, timeline):
+    for measuring in (elementwise, fusion, profiler, timeline):
         monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(readme, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
@@ -197,6 +208,18 @@ def test_the_timeline_of_a_step_is_that_of_the_network_s_own_code(network):
     assert operations[-1].startswith("for parameter, gradient in zip(")
     assert "return sigmoid(before_sigmoid.T)" in operations
     assert ("RELU_AUX_BIAS" in str(operations)) == (network is MnistNet)
+
+
+@pytest.mark.parametrize("form", ["plain", "fuse"] + ["kernel"] * (backend.name == "gpu"))
+def test_each_form_of_an_operation_computes_what_the_plain_network_does(form):
+    given = elementwise.arguments(8, 5)
+    (z, t, n), (p, u, _), (d, rate, w), (x, b) = (given[f] for f in elementwise.C)
+    expected = [(sigmoid(z), (sigmoid(z) - t) / n), [binary_cross_entropy(p, u)], [w - rate * d]]
+    expected.append((backend.xp.maximum(x + b, 0), x + b >= 0))
+    for function, wanted in zip(elementwise.C, expected):
+        found = elementwise.outcome(elementwise.forms(function)[form], given[function])
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(ours, backend.to_numpy(theirs), rtol=1e-5, atol=1e-6)
 
 
 def test_counters_are_read_from_what_ncu_prints():
