@@ -43,7 +43,7 @@ def hidden(x: Array, bias: Array) -> tuple[Array, Array]:
 # As kernels: what each reads, what it writes, and C for one element; in a sum, what follows, too.
 LOSS = f"(t * log(p + {EPS}f) + (1 - t) * log(1 - p + {EPS}f)) / size"
 C = {
-    output: ("T z, T t, int32 n", "T p, T g", "p = 1 / (1 + exp(-z)); g = (p - t) / n"),
+    output: ("T z, T t, int32 m", "T p, T g", "p = 1 / (1 + exp(-z)); g = (p - t) / m"),
     loss: ("T p, T t, int32 size", "T mean", LOSS, "a + b", "mean = -a", "0"),
     update: ("T gradient, float32 rate", "T parameter", "parameter -= rate * gradient"),
     hidden: ("T x, T b", "T y, bool open", "T z = x + b; y = z < 0 ? T(0) : z; open = z >= 0"),
@@ -63,8 +63,8 @@ def arguments(h: int, n: int = 256) -> dict[Callable, tuple]:
     """What each function gets in a step on n images with h hidden units."""
     draw = partial(random.uniform, -1, 1, dtype=xp.float32)
     z, t, p = draw((n, 10)), abs(draw((n, 10))), abs(draw((n, 10)))
-    found = {output: (z, t, n), loss: (p, t, p.size), hidden: (draw((h, n)), draw((h, 1)))}
-    return found | {update: (draw((h, 784)), RATE, draw((h, 784)))}
+    step = draw((h, 784)), RATE, draw((h, 784))
+    return dict(zip(C, ((z, t, n), (p, t, p.size), step, (draw((h, n)), draw((h, 1))))))
 
 
 def outcome(call: Callable, given: tuple) -> list[np.ndarray]:

@@ -9,17 +9,9 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import (
-    contest,
-    elementwise,
-    fusion,
-    ladder,
-    profiler,
-    readme,
-    sweep,
-    timeline,
-)
+from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import FLOAT32, TF32, Problem
+from tutorial_lib.benchmarks.elementwise import C, arguments, forms, outcome
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
 from tutorial_lib.dataset import normalized
@@ -153,7 +145,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    for measuring in (elementwise, fusion, profiler, timeline):
+    for measuring in (command_line.elementwise, fusion, profiler, timeline):
         monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(readme, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
@@ -212,13 +204,12 @@ def test_the_timeline_of_a_step_is_that_of_the_network_s_own_code(network):
 
 @pytest.mark.parametrize("form", ["plain", "fuse"] + ["kernel"] * (backend.name == "gpu"))
 def test_each_form_of_an_operation_computes_what_the_plain_network_does(form):
-    given = elementwise.arguments(8, 5)
-    (z, t, n), (p, u, _), (d, rate, w), (x, b) = (given[f] for f in elementwise.C)
+    (z, t, n), (p, u, _), (d, rate, w), (x, b) = given = [*arguments(8, 5).values()]
+    x[0] = -b[0]  # a sum of 0, where the mask is open
     expected = [(sigmoid(z), (sigmoid(z) - t) / n), [binary_cross_entropy(p, u)], [w - rate * d]]
     expected.append((backend.xp.maximum(x + b, 0), x + b >= 0))
-    for function, wanted in zip(elementwise.C, expected):
-        found = elementwise.outcome(elementwise.forms(function)[form], given[function])
-        for ours, theirs in zip(found, wanted, strict=True):
+    for function, takes, wanted in zip(C, given, expected):
+        for ours, theirs in zip(outcome(forms(function)[form], takes), wanted, strict=True):
             np.testing.assert_allclose(ours, backend.to_numpy(theirs), rtol=1e-5, atol=1e-6)
 
 
