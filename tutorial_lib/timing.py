@@ -31,7 +31,7 @@ def measure(work: Callable[[], Any], *, repeats: int = 7, warm_up: int = 1) -> T
     if backend.name == "gpu":
         from cupyx.profiler import benchmark
 
-        found = benchmark(work, n_repeat=repeats, n_warmup=warm_up)
+        found = benchmark(work, name="work", n_repeat=repeats, n_warmup=warm_up)
         return Times(found.cpu_times, found.gpu_times[0])
     calls = timeit.repeat(work, number=1, repeat=warm_up + repeats)
     return Times(np.array(calls[warm_up:]))

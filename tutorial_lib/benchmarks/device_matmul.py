@@ -1,7 +1,7 @@
 """An epilog of your own by nvmath's device API: cuBLASDx multiplies, Numba compiles the kernel.
 
 Each block of threads multiplies one tile of the result, has it in its registers when it is done,
-and goes on in Python, element by element. Needs a GPU and `nvmath-python[cu13-dx]`.
+and goes on in Python, element by element. It needs a GPU, `nvmath-python[cu13-dx]`, NumPy < 2.5.
 """
 
 from collections.abc import Callable

@@ -76,7 +76,7 @@ def outcome(call: Callable, given: tuple) -> list[np.ndarray]:
 
 
 def run() -> None:
-    """Check, count and time every form, print, write ``book/results/elementwise.json``."""
+    """Check and time every form, print, write ``book/results/elementwise.json``."""
     if backend.name != "gpu":
         raise Absent("the operations are timed on a GPU, and here is none")
     rows = []
