@@ -8,6 +8,7 @@ from inspect import signature
 from tutorial_lib.benchmarks import (
     arithmetics,
     eight_bits,
+    elementwise,
     fusion,
     ladder,
     own_epilog,
@@ -30,6 +31,7 @@ COMMANDS = {
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),
     "fp8": (eight_bits.run, "training in FP8, its products, and what they need"),
+    "elementwise": (elementwise.run, "operations that are no matmul: plain, fused, as kernels"),
     "timeline": (timeline.run, "one step, statement by statement"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
     "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),

@@ -9,7 +9,7 @@ from tutorial_lib.benchmarks.case import Case
 from tutorial_lib.benchmarks.contest import Absent, Problem
 from tutorial_lib.benchmarks.fusion import in_a_graph, spread
 from tutorial_lib.dataset import BATCH_SIZE
-from tutorial_lib.networks import MnistNetCaptured
+from tutorial_lib.networks import MnistNetCaptured, MnistNetHalf
 from tutorial_lib.networks.e4m3 import quantize
 from tutorial_lib.networks.fp8 import MnistNetFP8, ScaledPlans
 from tutorial_lib.timing import measure
@@ -17,8 +17,12 @@ from tutorial_lib.timing import measure
 WIDTHS = (512, 2048, 4096, 8192)
 LARGE = [(8192, 256, 8192), (4096, 4096, 4096), (8192, 8192, 8192)]
 TF32 = partial(MnistNetCaptured, compute_type=MatmulComputeType.COMPUTE_32F_FAST_TF32)
-NETWORKS = {"float32": MnistNetCaptured, "tf32": TF32, "fp8": MnistNetFP8}
-SOURCES = ("networks/fp8.py", "networks/e4m3.py", "benchmarks/eight_bits.py", "graphs.py")
+NETWORKS = {"float32": MnistNetCaptured, "tf32": TF32, "bfloat16": MnistNetHalf, "fp8": MnistNetFP8}
+SOURCES = (
+    *(f"networks/{n}.py" for n in ("fp8", "e4m3", "half")),
+    "benchmarks/eight_bits.py",
+    "graphs.py",
+)
 
 
 def train(hidden: int) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def _check(name: str, x: Array, shape: list[str], sizes: dict[str, int], dtypes:
     sizes.update((n, size) for n, size in zip(shape, x.shape) if n not in sizes)
     sizes["mask_bytes"] = mask_shape(sizes.get("M", 1), 1)[0]
     expected = tuple(sizes.get(n, n) for n in shape)
+    if x.size >= 2**31:
+        raise ValueError(f"{name} has {x.size:,} elements, more than the kernels can count: 2**31")
     if x.shape != expected or not x.flags.c_contiguous:
         got = f"its shape is {x.shape}, its strides are {x.strides} bytes"
         raise ValueError(f"{name} must have shape {expected}, row-major without gaps; {got}")

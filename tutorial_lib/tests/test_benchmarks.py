@@ -11,9 +11,11 @@ from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
 from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
 from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, FLOAT32, HALF, TF32, Problem
+from tutorial_lib.benchmarks.elementwise import C, arguments, forms, outcome
 from tutorial_lib.benchmarks.ladder import Entrant, row_of
 from tutorial_lib.benchmarks.torch_peer import peer
 from tutorial_lib.dataset import normalized
+from tutorial_lib.functions import binary_cross_entropy, sigmoid
 from tutorial_lib.tests.imports import without
 
 READ = ("published_h200", "first_look_h200")
@@ -162,6 +164,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
         ("phases", "those of a kernel on a GPU"),
         ("counters", "'ncu'"),
         ("kernels", "kernels are counted on a GPU, and here is none"),
+        ("elementwise", "the operations are timed on a GPU, and here is none"),
         ("fusion --quick", "fusion is timed on a GPU, and here is none"),
         ("kernels --widths 30", "unrecognized arguments: --widths 30"),
         ("fusion --only RELU_BIAS", "unrecognized arguments: --only RELU_BIAS"),
@@ -169,7 +172,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    for measuring in (fusion, profiler, timeline):
+    for measuring in (command_line.elementwise, fusion, profiler, timeline):
         monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(readme, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
@@ -225,6 +228,17 @@ def test_the_timeline_of_a_step_is_that_of_the_network_s_own_code(network):
     assert operations[-1].startswith("for parameter, gradient in zip(")
     assert "return sigmoid(before_sigmoid.T)" in operations
     assert ("RELU_AUX_BIAS" in str(operations)) == (network is MnistNet)
+
+
+@pytest.mark.parametrize("form", ["plain", "fuse"] + ["kernel"] * (backend.name == "gpu"))
+def test_each_form_of_an_operation_computes_what_the_plain_network_does(form):
+    (z, t, n), (p, u, _), (d, rate, w), (x, b) = given = [*arguments(8, 5).values()]
+    x[0] = -b[0]  # a sum of 0, where the mask is open
+    expected = [(sigmoid(z), (sigmoid(z) - t) / n), [binary_cross_entropy(p, u)], [w - rate * d]]
+    expected.append((backend.xp.maximum(x + b, 0), x + b >= 0))
+    for function, takes, wanted in zip(C, given, expected):
+        for ours, theirs in zip(outcome(forms(function)[form], takes), wanted, strict=True):
+            np.testing.assert_allclose(ours, backend.to_numpy(theirs), rtol=1e-5, atol=1e-6)
 
 
 def test_counters_are_read_from_what_ncu_prints():

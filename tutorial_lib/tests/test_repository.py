@@ -18,6 +18,8 @@ STACK |= {"nvmath", "nvmath.bindings.cublasLt"} | {
     f"nvmath.linalg.advanced.{name}"
     for name in ("Matmul", "MatmulComputeType", "MatmulEpilog", "MatmulOptions", "matmul")
 }
+# These need CUDA 13.
+STACK |= {"nvmath.device.Matmul", "nvmath.device.cublasdx_numba.pipeline_extensions"}
 
 
 def test_only_these_names_come_from_the_cuda_stack():
