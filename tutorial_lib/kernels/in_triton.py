@@ -123,11 +123,17 @@ def launch(
     kernel: Any, grid: tuple[int, ...], arrays: tuple[Array, ...], *sizes: int, **options: Any
 ) -> None:
     """Launch a program for each point of the grid, on the backend's current stream."""
-    stream = contextlib.nullcontext()
-    if backend.name == "gpu":  # Triton launches on the current stream of torch, not of CuPy
-        stream = torch.cuda.stream(torch.cuda.ExternalStream(xp.cuda.get_current_stream().ptr))
-    with stream:
+    with torch_follows() if backend.name == "gpu" else contextlib.nullcontext():
         kernel[grid](*map(as_tensor, arrays), *sizes, num_stages=3, **options)
+
+
+def torch_follows() -> contextlib.AbstractContextManager:
+    """Inside the block torch's current stream, on which Triton launches, is the one of CuPy."""
+    pointer = xp.cuda.get_current_stream().ptr
+    # For torch, an external stream at address 0 is a new one, which waits for nobody.
+    return torch.cuda.stream(
+        torch.cuda.ExternalStream(pointer) if pointer else torch.cuda.default_stream()
+    )
 
 
 def as_tensor(x: Array) -> torch.Tensor:

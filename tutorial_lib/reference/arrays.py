@@ -108,8 +108,17 @@ def _numpy_captures(capture: streams.Recording) -> Iterator[None]:
             refuse("drawing random numbers", NotImplementedError)
             return getattr(real["random"], name)
 
+    def from_host(name: str) -> Callable[..., Any]:
+        def made(x, *args, **kwargs):
+            if not isinstance(x, np.ndarray):
+                refuse(f"copying from the host, as {name} of a {type(x).__name__} does,")
+            return launch(real[name], x, *args, **kwargs)
+
+        return made
+
     recording = patch.object(streams, "recording", capture)
     replaced = {name: _launching(real[name]) for name in CREATE}
+    replaced |= {name: from_host(name) for name in ("array", "asarray", "ascontiguousarray")}
     replaced["empty"] = lambda *args, **kwargs: _allocated(real["empty"](*args, **kwargs))
     with patch.multiple(np, **replaced, asfortranarray=asfortranarray, random=Random()), recording:
         yield

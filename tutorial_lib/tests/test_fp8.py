@@ -66,7 +66,7 @@ def test_its_losses_are_nearly_those_of_the_plain_network(launch):
     with MnistNetFP8(*SIZES, launch=launch) as net:
         losses = to_numpy(net.epoch(images, labels))
     expected = to_numpy(MnistNetNaive(*SIZES).epoch(images, labels))
-    assert 1e-5 < abs(losses - expected).max() < 5e-3
+    assert 1e-5 < abs(losses - expected).max() < 1e-2
 
 
 def test_what_fp8_cannot_do_is_refused(monkeypatch):

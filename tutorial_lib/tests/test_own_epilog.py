@@ -128,6 +128,16 @@ def test_what_a_pointer_does_not_say_is_checked(kernel, rng):
                 getattr(kernels, kernel)(*good[:i], bad, *good[i + 1 :])
 
 
+@pytest.mark.parametrize(("pointer", "stream"), [(0, "default"), (64, "external 64")])
+def test_torch_launches_on_the_stream_of_cupy(pointer, stream, own, monkeypatch):
+    current = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=pointer))
+    external = lambda address: f"external {address}" if address else "one of torch's own"  # noqa: E731
+    stand_in = {"stream": str, "default_stream": lambda: "default", "ExternalStream": external}
+    monkeypatch.setattr(own, "xp", SimpleNamespace(cuda=current))
+    monkeypatch.setattr(own, "torch", SimpleNamespace(cuda=SimpleNamespace(**stand_in)))
+    assert own.torch_follows() == stream
+
+
 @pytest.mark.parametrize("launch", [None, Loop])
 def test_a_network_trains_with_them_as_with_nvmath(launch):
     images, labels = (x[:1024] for x in normalized(True))
