@@ -95,7 +95,7 @@ def test_nan_infinity_and_minus_zero_go_as_through_the_reference(own):
         y, mask = own.relu_aux_bias(a, b, zero)
         a = a.copy(order="F")
         found = y, mask, *own.drelu_bgrad(a, b, mask)
-        a, b, *rest = (to_numpy(x) for x in (a, b, zero, mask))
+        a, b, *rest = (np.asfortranarray(to_numpy(x)) for x in (a, b, zero, mask))
         expected = *in_numpy.relu_aux_bias(a, b, rest[0]), *in_numpy.drelu_bgrad(a, b, rest[1])
     for ours, theirs in zip(found, expected):
         np.testing.assert_array_equal(to_numpy(ours), theirs)
