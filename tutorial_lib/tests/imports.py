@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-GPU_LIBRARIES = ("cupy", "cupyx", "cupy_backends", "nvmath", "cuda", "triton")
+GPU_LIBRARIES = ("cupy", "cupyx", "cupy_backends", "nvmath", "cuda")
 
 
 def without(*packages: str) -> dict[str, str]:

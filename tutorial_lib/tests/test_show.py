@@ -15,6 +15,7 @@ from tutorial_lib.show import KERNELS, show_kernel
         ("output_layer", "fold", "// Each lane", "}"),  # a template
         ("common", "digit", "// The label", "__device__ int digit("),  # in one line
         ("loss_and_gradient", "loss_and_gradient", 'extern "C"', "}"),
+        ("in_triton", "drelu_bgrad_kernel", "@triton.jit", "    tl.store(bias_gradient"),
     ],
 )
 def test_a_function_or_struct_of_a_kernel_is_shown_by_its_name(file, name, first, last):
@@ -23,9 +24,10 @@ def test_a_function_or_struct_of_a_kernel_is_shown_by_its_name(file, name, first
     assert code.startswith(first)
     assert code.splitlines()[-1].startswith(last)
     assert code.count("{") == code.count("}")
-    assert sum(code in path.read_text() for path in KERNELS.glob("*.cu*")) == 1
+    assert sum(code in path.read_text() for path in KERNELS.iterdir() if path.is_file()) == 1
     assert sum(line.startswith("}") for line in code.splitlines()) <= 1
-    assert source._repr_markdown_() == f"```cuda\n{source!r}\n```"
+    language = "python" if file == "in_triton" else "cuda"
+    assert source._repr_markdown_() == f"```{language}\n{source!r}\n```"
 
 
 @pytest.mark.parametrize(("file", "name"), [("wishes", "epoch"), ("epoch", "sums")])
