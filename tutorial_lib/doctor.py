@@ -41,14 +41,13 @@ def report() -> str:
 
 def _networks(device: Device | None) -> dict[str, str]:
     """Which networks that GPU can run and why not the others; without one, what they need."""
+    heading, others = "to run on a GPU, each needs one", "that CUDA supports"
     tf32 = "of compute capability 8.0 or higher"
-    rows = {"Networks": "to run on a GPU, each needs one", "other networks": "that CUDA supports"}
-    rows["TF32"] = tf32
     if device:
         heading = "of 30 hidden units on {}: compute capability {}.{}"
-        heading = heading.format(device.name, *device.capability)
-        rows = {"Networks": heading, "other networks": "yes"}
-        rows["TF32"] = "yes" if device.capability >= (8, 0) else f"no: needs a GPU {tf32}"
+        heading, others = heading.format(device.name, *device.capability), "yes"
+        tf32 = "yes" if device.capability >= (8, 0) else f"no: needs a GPU {tf32}"
+    rows = {"Networks": heading, "other networks": others, "TF32": tf32}
     for kernel, (_, network) in KERNELS.items():
         needed = f"{', '.join(needs(kernel, 30))} (for 30 hidden units)"
         refused = device and problem(kernel, 30, device)

@@ -71,9 +71,8 @@ def verified_files() -> dict[str, bytes]:
         return {}
     except OSError as error:
         remedy = "name a folder that you can write into, or one that holds the four files"
-        raise DatasetError(
-            f"{root} cannot hold the data ({error}). Let MNIST_ROOT {remedy}."
-        ) from error
+        fault = f"{root} cannot hold the data ({error})"
+        raise DatasetError(f"{fault}. Let MNIST_ROOT {remedy}.") from error
     return files
 
 

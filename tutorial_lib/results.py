@@ -57,9 +57,8 @@ def load(name: str) -> dict[str, Any]:
 
 def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
     """The first of a record's rows that has all the `wanted` values; KeyError if none has."""
-    for row in rows:
-        if wanted.items() <= row.items():
-            return row
+    if row := next((row for row in rows if wanted.items() <= row.items()), None):
+        return row
     raise KeyError(f"no row with {wanted}")
 
 
@@ -136,20 +135,14 @@ def stale(record: Mapping[str, Any]) -> list[str]:
     return [source for source, was in record["sources"].items() if digest(source) != was]
 
 
-def write(
-    name: str,
-    content: Mapping[str, Any],
-    *,
-    packages: Iterable[str] = PACKAGES,
-    sources: Iterable[str] = (),
-) -> Path:
+def write(name: str, content: Mapping[str, Any], *, sources: Iterable[str] = ()) -> Path:
     """Write ``book/results/{name}.json``: date, machine, versions, digests, then `content`.
 
     `sources` are the files of this package that the record depends on, relative to it. Whole or not
     at all: a process that is killed meanwhile leaves the file as it was.
     """
     head = {"date": datetime.date.today().isoformat(), "machine": machine()}
-    head |= {"system": platform.platform(), "versions": versions(packages)}
+    head |= {"system": platform.platform(), "versions": versions()}
     head |= {"sources": {source: digest(source) for source in sources}}
     text = json.dumps(head | dict(content), indent=2)
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)

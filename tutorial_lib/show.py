@@ -27,9 +27,8 @@ def show(*objects: type | FunctionType) -> Source:
     try:
         codes = [textwrap.dedent(inspect.getsource(one)).rstrip() for one in objects]
     except OSError as error:
-        raise TypeError(
-            f"show needs classes, functions or methods with a source file, got {objects!r}"
-        ) from error
+        need = "show needs classes, functions or methods with a source file"
+        raise TypeError(f"{need}, got {objects!r}") from error
     return Source("\n\n".join(codes))
 
 

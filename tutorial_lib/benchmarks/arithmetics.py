@@ -13,15 +13,11 @@ FIELD = [
     for entrant in ladder.FIELD
     if entrant.name in NAMES or entrant[::3] == ("PyTorch, one CUDA graph", BFLOAT16)
 ]
-NETWORKS = ("base", "epochs", "fused", "half", "inplace", "inputs", "plans")
-CONTEST = ("contest", "ladder", "rung", "torch_peer", "jax_peer")
-KERNELS = ("common.cuh", "cuda.py", "in_triton.py", "launches.py", "loss_and_gradient.cu")
-KERNELS += ("round_to_half.cu",)
-SOURCES = (
-    *(f"networks/{name}.py" for name in NETWORKS),
-    *(f"benchmarks/{name}.py" for name in CONTEST),
-    *(f"kernels/{name}" for name in KERNELS),
-    "graphs.py",
-)
+FILES = {
+    "networks": "base.py epochs.py fused.py half.py inplace.py inputs.py plans.py",
+    "benchmarks": "contest.py ladder.py rung.py torch_peer.py jax_peer.py",
+    "kernels": "common.cuh cuda.py in_triton.py launches.py loss_and_gradient.cu round_to_half.cu",
+}
+SOURCES = *(f"{folder}/{x}" for folder, names in FILES.items() for x in names.split()), "graphs.py"
 # In one round: two would take more than eight minutes.
 run = partial(ladder.run, "arithmetics", FIELD, WIDTHS, None, SOURCES, 1)

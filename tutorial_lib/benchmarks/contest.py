@@ -5,12 +5,9 @@ on the clocks of `timing.Times`; or why it is absent, or has failed.
 
 The bounds, measured in NumPy at widths from 30 to 8192: another order of summation, or float64,
 moves a loss by less than 1e-7 in the first ten batches and, where a hidden unit crosses zero, by
-up to 2e-5 later on. Operands rounded to TF32 move one of the first ten by 2e-5 to 2e-4. So the
-first ten tell the arithmetic, and a contestant that quietly takes TF32 is not timed as float32.
-Half precision moves one of the first ten by 2e-5 to 4e-5 (float16, as TF32 does) or 6e-5 to 2e-4
-(bfloat16), and at width 30, where units cross zero, a later one by 3e-4 or 4e-3. So one that
-quietly computes in float32 is noticed; float16, bfloat16 and TF32 are too close to be told apart.
-Weights kept in bfloat16, without float32 ones, move one of the first ten by 1.4e-3 at 8192.
+up to 2e-5 later on. Operands rounded to TF32 or float16 move one of the first ten by 2e-5 to 2e-4,
+to bfloat16 by 6e-5 to 2e-4, and a later one at width 30 by up to 4e-3. So the first ten tell who
+quietly takes TF32 for float32, or float32 for half precision, but not the others from each other.
 """
 
 import argparse
@@ -41,6 +38,12 @@ Epoch = Callable[[], Any]  # a contestant, built: trains one epoch, returns its 
 
 class Absent(Exception):
     """A contestant or a measurement cannot be had, here or as asked for; the message says why."""
+
+
+def need_gpu(what: str) -> None:
+    """Raise Absent without a GPU: "{what} on a GPU, and here is none"."""
+    if backend.name != "gpu":
+        raise Absent(f"{what} on a GPU, and here is none")
 
 
 class Problem:

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from tutorial_lib import backend, results, training
+from tutorial_lib import results, training
 from tutorial_lib.backend import MatmulComputeType, to_numpy, xp
 from tutorial_lib.benchmarks.case import Case
-from tutorial_lib.benchmarks.contest import Absent, Problem
+from tutorial_lib.benchmarks.contest import Problem, need_gpu
 from tutorial_lib.benchmarks.fusion import in_a_graph, spread
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.networks import MnistNetCaptured, MnistNetHalf
@@ -18,11 +18,8 @@ WIDTHS = (512, 2048, 4096, 8192)
 LARGE = [(8192, 256, 8192), (4096, 4096, 4096), (8192, 8192, 8192)]
 TF32 = partial(MnistNetCaptured, compute_type=MatmulComputeType.COMPUTE_32F_FAST_TF32)
 NETWORKS = {"float32": MnistNetCaptured, "tf32": TF32, "bfloat16": MnistNetHalf, "fp8": MnistNetFP8}
-SOURCES = (
-    *(f"networks/{n}.py" for n in ("fp8", "e4m3", "half")),
-    "benchmarks/eight_bits.py",
-    "graphs.py",
-)
+SOURCES = *(f"networks/{n}.py" for n in ("fp8", "e4m3", "half")), "benchmarks/eight_bits.py"
+SOURCES += ("graphs.py",)
 
 
 def train(hidden: int) -> dict[str, Any]:
@@ -44,13 +41,12 @@ def product(m: int, n: int, k: int) -> dict[str, Any]:
         case = Case(arithmetic, None, m, n, k)
         with case.planned(*case.operands())[0] as mm:
             row[arithmetic] = in_a_graph(mm.execute)
-    quantized = []
-    for name, rows in {"a": m, "b": n}.items():
-        x = case.random(rows, k).astype(xp.float32)
-        given = x, xp.ones(1, xp.float32), xp.zeros(1, xp.float32)
-        quantized.append(quantize(*given))
-        row[f"quantize {name}"] = in_a_graph(lambda given=given: quantize(*given))
-    row["fp8"] = in_a_graph(lambda: plans.product("b a", *reversed(quantized)))
+    scale, amax = xp.ones(1, xp.float32), xp.zeros(1, xp.float32)
+    a, b = (case.random(rows, k).astype(xp.float32) for rows in (m, n))
+    for name, x in {"a": a, "b": b}.items():
+        row[f"quantize {name}"] = in_a_graph(lambda x=x: quantize(x, scale, amax))
+    b, a = quantize(b, scale, amax), quantize(a, scale, amax)
+    row["fp8"] = in_a_graph(lambda: plans.product("b a", b, a))
     plans.free()
     print(row, flush=True)
     return row
@@ -58,8 +54,7 @@ def product(m: int, n: int, k: int) -> dict[str, Any]:
 
 def run() -> None:
     """Train and time, print, write ``book/results/fp8.json``."""
-    if backend.name != "gpu":
-        raise Absent("FP8 is timed on a GPU, and here is none")
+    need_gpu("FP8 is timed")
     shapes = [shape for h in WIDTHS for shape in ((h, BATCH_SIZE, 784), (784, h, BATCH_SIZE))]
     record = {
         "what": "784-H-10 in FP8 and in wider types; products; the quantization of operands",

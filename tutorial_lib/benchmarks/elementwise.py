@@ -8,7 +8,7 @@ import numpy as np
 
 from tutorial_lib import backend, results
 from tutorial_lib.backend import Array, random, to_numpy, xp
-from tutorial_lib.benchmarks.contest import Absent
+from tutorial_lib.benchmarks.contest import need_gpu
 from tutorial_lib.benchmarks.fusion import in_a_graph, spread
 from tutorial_lib.benchmarks.profiler import count, kernels
 from tutorial_lib.timing import measure
@@ -77,8 +77,7 @@ def outcome(call: Callable, given: tuple) -> list[np.ndarray]:
 
 def run() -> None:
     """Check and time every form, print, write ``book/results/elementwise.json``."""
-    if backend.name != "gpu":
-        raise Absent("the operations are timed on a GPU, and here is none")
+    need_gpu("the operations are timed")
     rows = []
     for h, function in product((30, 512, 8192), C):
         given = arguments(h)[function]

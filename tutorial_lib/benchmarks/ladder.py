@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import readme
-from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT32, HALF, TF32, Absent
+from tutorial_lib.benchmarks.contest import ARITHMETICS, BFLOAT16, FLOAT32, HALF, TF32, Absent
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 
 WIDTHS = (30, 512, 8192)
@@ -31,14 +31,12 @@ class Entrant(NamedTuple):
     narrowest: int = 1
 
 
-def _both(*line: str, **limits: int) -> list[Entrant]:
-    return [Entrant(*line, arithmetic, **limits) for arithmetic in (FLOAT32, TF32)]
+def _in(arithmetics: Sequence[str], *line: str, narrowest: int = 1) -> list[Entrant]:
+    starts = {a: 512 if a in HALF else narrowest for a in arithmetics}
+    return [Entrant(*line, a, narrowest=start) for a, start in starts.items()]
 
 
-def _in_half(*line: str) -> list[Entrant]:
-    return [Entrant(*line, arithmetic, narrowest=512) for arithmetic in HALF]
-
-
+BOTH = FLOAT32, TF32
 LOADER = "rung --network fused --images loaded --repeats 2"  # each takes seconds
 OWN_HALF = "rung --network half --plans OwnEpilogPlans"
 FIELD = (
@@ -46,22 +44,19 @@ FIELD = (
     Entrant("published loop", "peer", "rung --network fused"),
     Entrant("naive CuPy", "peer", "rung --network naive"),
     Entrant("unchecked resets", "rung", "rung --network unchecked"),
-    *_both("update in the matmul", "rung", "rung --network inplace"),
-    *_both("captured epoch", "rung", "rung --network captured"),
-    *_both("tuned algorithms", "rung", "rung --network tuned"),
-    *_both("own epilog", "rung", "rung --network own-epilog", narrowest=512),
-    *_both("merged kernels", "rung", "rung --network merged"),
+    *_in(BOTH, "update in the matmul", "rung", "rung --network inplace"),
+    *_in(BOTH, "captured epoch", "rung", "rung --network captured"),
+    *_in(BOTH, "tuned algorithms", "rung", "rung --network tuned"),
+    *_in(BOTH, "own epilog", "rung", "rung --network own-epilog", narrowest=512),
+    *_in(BOTH, "merged kernels", "rung", "rung --network merged"),
     Entrant("one kernel", "rung", "rung --network one-kernel", widest=512),
-    *_in_half("half precision", "rung", "rung --network half"),
-    Entrant("half precision, own epilog", "rung", OWN_HALF, BFLOAT16, narrowest=512),
-    *_both("PyTorch eager", "peer", "torch_peer --form eager"),
-    *_both("PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
-    *_in_half("PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
-    *_both("torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
-    *_in_half("torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
-    *_both("JAX scan", "peer", "jax_peer --unroll 1"),
-    *_both("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
-    *_in_half("JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
+    *_in(HALF, "half precision", "rung", "rung --network half"),
+    *_in([BFLOAT16], "half precision, own epilog", "rung", OWN_HALF),
+    *_in(BOTH, "PyTorch eager", "peer", "torch_peer --form eager"),
+    *_in(ARITHMETICS, "PyTorch, one CUDA graph", "peer", "torch_peer --form graph"),
+    *_in(ARITHMETICS, "torch.compile, one CUDA graph", "peer", "torch_peer --form compiled"),
+    *_in(BOTH, "JAX scan", "peer", "jax_peer --unroll 1"),
+    *_in(ARITHMETICS, "JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9"),
 )
 CPU_FIELD = (
     Entrant("bare NumPy loop", "peer", "numpy_loop"),
@@ -115,9 +110,9 @@ def run(
 ) -> None:
     """Check and time those of the field whose "name, arithmetic" contains a part of `only`.
 
-    In so many `rounds`, 16 times in all. The record has digests of the `sources`.
-    Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
-    whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
+    In so many `rounds`, 16 times in all. Writes ``book/results/{command}_cpu.json``, ``_quick`` or
+    ``_part`` as it goes, with digests of the `sources`. Once a run is whole, on a GPU, it becomes
+    ``{command}.json``, and the ladder's table goes into the README.
     """
     chosen = [e for e in field if any(part in f"{e.name}, {e.arithmetic}" for part in only)]
     if not chosen:

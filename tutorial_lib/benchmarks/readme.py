@@ -39,9 +39,8 @@ def ladder(record: dict[str, Any]) -> str:
     versions = [f"{package} {version}" for package, version in record["versions"].items()]
     about = f"{record['what']}. Median of the runs, {record['steps']} steps an epoch; "
     about += f"{record['machine']}; {', '.join(versions)}; {record['date']}."
-    if "not_measured" in record:  # the first look, a part of which is older
-        about += " With a star: measured earlier, in another run. Not measured yet: "
-        about += f"{', '.join(record['not_measured'])}."
+    if missing := ", ".join(record.get("not_measured", ())):  # the first look, in part older
+        about += f" With a star: measured earlier, in another run. Not measured yet: {missing}."
     return "\n\n".join([results.table(header, zip(names, *columns)), about, *notes])
 
 

@@ -1,9 +1,8 @@
 """PyTorch: `python -m tutorial_lib.benchmarks.torch_peer --form graph --hidden 512`.
 
-Each form does the work of the published step on resident images: the published loss of each batch,
-``(p - t) / n`` as the gradient of the logits, plain gradient descent. A step takes x (n, 784) and
-t (n, 10), and fills in p (n, 10), from which the losses of all batches are then computed at once.
-In half precision the weights and their updates stay float32, and p - t goes back undivided.
+Each form does the published step on resident images. A step takes x (n, 784) and t (n, 10), and
+fills in p (n, 10), from which the losses of all batches are then computed at once. In half
+precision the weights and their updates stay float32, and p - t goes back undivided.
 """
 
 from argparse import Namespace
@@ -15,11 +14,8 @@ from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Absent, Epoch, 
 
 
 def step_of(form: str, weights: list[Any], copies: list[Any], n: int) -> Callable[..., None]:
-    """The step in one of its forms, for batches of n images.
-
-    In half precision, the matmuls read `copies` of the weights, rounded anew at the end of a step;
-    otherwise the copies are the weights themselves.
-    """
+    """The step in one of its forms, for batches of n images. In half precision, the matmuls read
+    `copies` of the weights, rounded anew by each step; otherwise these are the weights."""
     import torch
     from torch.nn.functional import linear
 

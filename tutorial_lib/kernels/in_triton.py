@@ -129,11 +129,9 @@ def launch(
 
 def torch_follows() -> contextlib.AbstractContextManager:
     """Inside the block torch's current stream, on which Triton launches, is the one of CuPy."""
-    pointer = xp.cuda.get_current_stream().ptr
+    pointer, cuda = xp.cuda.get_current_stream().ptr, torch.cuda
     # For torch, an external stream at address 0 is a new one, which waits for nobody.
-    return torch.cuda.stream(
-        torch.cuda.ExternalStream(pointer) if pointer else torch.cuda.default_stream()
-    )
+    return cuda.stream(cuda.ExternalStream(pointer) if pointer else cuda.default_stream())
 
 
 def as_tensor(x: Array) -> torch.Tensor:

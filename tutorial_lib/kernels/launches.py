@@ -20,7 +20,8 @@ class Launch:
     cluster: int = 1  # blocks of a cluster
     shared: int = 0  # bytes of shared memory that a block gets at its launch
     cooperative: bool = False  # whether the clusters wait for one another, so that all must run
-    sizes: tuple[tuple[str, int | str], ...] = ()  # further constants of the kernel
+    sizes: tuple[tuple[str, int], ...] = ()  # further constants of the kernel
+    dtype: str = "float32"  # of the arrays for which it has a choice
 
     @property
     def at_once(self) -> int:
@@ -31,23 +32,19 @@ class Launch:
     def constants(self) -> dict[str, int | str]:
         """The names in capitals that the kernel is compiled with."""
         block = {"THREADS": self.threads, "CLUSTER": self.cluster, "SHARED_BYTES": self.shared}
+        c = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}[self.dtype]
+        block |= {"FLOAT": c, "HALF": int(self.dtype != "float32")}
         return {"INPUTS": INPUTS, "OUTPUTS": OUTPUTS, **block, **dict(self.sizes)}
-
-
-def floats(dtype: str) -> tuple[tuple[str, int | str], ...]:
-    """The constants that say what type the floats are of which a kernel has a choice."""
-    name = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}[dtype]
-    return ("FLOAT", name), ("HALF", int(dtype != "float32"))
 
 
 def loss_and_gradient(dtype: str = "float32") -> Launch:
     """The launch of loss_and_gradient.cu for logits of that dtype."""
-    return Launch("loss_and_gradient", threads=1024, clusters=1, sizes=floats(dtype))
+    return Launch("loss_and_gradient", threads=1024, clusters=1, dtype=dtype)
 
 
 def round_to_half(count: int, dtype: str) -> Launch:
     """The launch of round_to_half.cu for so many times four numbers."""
-    return Launch("round_to_half", threads=256, clusters=-(-count // 256), sizes=floats(dtype))
+    return Launch("round_to_half", threads=256, clusters=-(-count // 256), dtype=dtype)
 
 
 def output_layer(hidden: int, n: int = BATCH) -> Launch:

@@ -4,8 +4,7 @@ A byte of type e4m3 has a sign, 4 bits of exponent and 3 of mantissa: up to 448,
 NaN. CuPy and NumPy lack the type, so that arrays of it are uint8 here.
 """
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,6 +46,7 @@ extern "C" __global__ void quantize(
     int bits = __reduce_max_sync(~0u, __float_as_int(largest));  // ordered as the floats are
     if (t == 0 && bits > *amax) atomicMax((int *)amax, bits);
 }"""
+kernel = xp.RawKernel(KERNEL, "quantize") if backend.name == "gpu" else None
 
 
 class Quantized(NamedTuple):
@@ -72,13 +72,8 @@ def quantize(x: Array, scale: Array, amax: Array) -> Quantized:
     values, turned = xp.empty((height, width), xp.uint8), xp.empty((width, height), xp.uint8)
     rows, columns, *padded = map(np.int32, (*x.shape, height, width))
     arguments = x, rows, columns, scale, values, turned, *padded, amax
-    _kernel()((-(-width // 128), -(-height // 32)), (32, 8), arguments)
+    kernel((-(-width // 128), -(-height // 32)), (32, 8), arguments)
     return Quantized(values, turned, scale)
-
-
-@functools.cache
-def _kernel() -> Any:
-    return xp.RawKernel(KERNEL, "quantize")
 
 
 def _quantize(x: Array, scale: Array, amax: Array, height: int, width: int) -> tuple[Array, Array]:

@@ -20,10 +20,9 @@ ALIGNED = 8  # elements; cuBLASLt's faster algorithms load 16 bytes at once
 class MnistNetHalf(MnistNet):
     """Matmuls of bfloat16 or float16 operands, with sums, loss and parameters in float32.
 
-    The parameters are parts of one float32 array, `masters`. Each pass begins by rounding all of
-    it to `copies`, which the matmuls read; the updates go to the masters. Images may be float32 or
-    already `dtype`. Raises ValueError for another `dtype` and for other than 10 outputs,
-    ImportError for bfloat16 without ml_dtypes.
+    The parameters are parts of one float32 array, `masters`. Each pass begins by rounding it to
+    `copies`, which the matmuls read. Images may be float32 or already `dtype`. Raises ValueError
+    for another `dtype` and other than 10 outputs, ImportError for bfloat16 without ml_dtypes.
     """
 
     default_plans, default_launch = UncheckedPlans, Graph
@@ -32,27 +31,21 @@ class MnistNetHalf(MnistNet):
     def __init__(self, *sizes: int, dtype: str = "bfloat16", **choices: Any) -> None:
         self.dtype = half(dtype)
         super().__init__(*sizes, **choices)
-
-    def draw_parameters(self, seed: int) -> None:
-        """As `MnistNetBase.draw_parameters`, into `masters`."""
-        super().draw_parameters(seed)
         self.pack()
 
     def pack(self) -> None:
         """Move the parameters into `masters`, and make room for their `copies`."""
-        sizes = [-(-p.size // ALIGNED) * ALIGNED for p in self.parameters]
-        starts = list(itertools.accumulate(sizes, initial=0))
+        padded = [xp.pad(p.ravel(), (0, -p.size % ALIGNED)) for p in self.parameters]
+        ends = list(itertools.accumulate(map(len, padded)))
 
         def parts(x: Array) -> tuple[Array, ...]:
-            zipped = zip(starts, self.parameters)
-            return tuple(x[start : start + p.size].reshape(p.shape) for start, p in zipped)
+            zipped = zip(xp.split(x, ends), self.parameters)
+            return tuple(part[: p.size].reshape(p.shape) for part, p in zipped)
 
-        masters = xp.zeros(starts[-1], self.parameters[0].dtype)
-        copies = xp.zeros(starts[-1], self.dtype)
-        for part, parameter in zip(parts(masters), self.parameters):
-            part[...] = parameter
-        new = {"masters": masters, "copies": copies, "rounded": parts(copies), "columns": {}}
-        vars(self).update(zip(PARAMETERS, parts(masters)), **new)
+        self.masters, self.columns = xp.concatenate(padded), {}
+        self.copies = self.masters.astype(self.dtype)
+        self.rounded = parts(self.copies)
+        vars(self).update(zip(PARAMETERS, parts(self.masters)))
 
     def astype(self, dtype: type) -> "MnistNetHalf":
         """A new network that computes all in another float type: float64 to check gradients."""
@@ -88,8 +81,7 @@ class MnistNetHalf(MnistNet):
 
     def scaled(self, grad: Array) -> Array:
         """The gradient (n, 10) times n, as in `kernels.loss_in_half`, rounded to `dtype`."""
-        out = xp.empty(grad.shape, self.dtype)
-        return xp.multiply(grad, len(grad), out=out, casting="unsafe")
+        return (grad * len(grad)).astype(self.dtype)
 
     def through_relu(self, grad: Array, mask: Array) -> tuple[Array, Array]:
         """From a gradient (n, 10) to that of the hidden layer (H, n), and its sum over n, (H,)."""

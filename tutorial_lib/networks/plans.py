@@ -125,12 +125,11 @@ class OwnEpilogPlans(UncheckedPlans):
     def run(self, name: str, a: Array, b: Array, c: Array | None = None, **plan: Any) -> Any:
         """As `Plans.run`; with one of the two epilogs, a launch of a kernel that needs no plan."""
         epilog, precision = plan.get("epilog"), PRECISIONS.get(self.compute_type)
-        if precision and a.dtype != xp.float64:
-            if epilog == MatmulEpilog.RELU_AUX_BIAS:
-                y, mask = kernels.relu_aux_bias(a, b, plan["inputs"]["bias"], precision=precision)
-                return y, {"relu_aux": mask}
-            if epilog == MatmulEpilog.DRELU_BGRAD:
-                mask = plan["inputs"]["relu_aux"]
-                d, sums = kernels.drelu_bgrad(a, b, mask, precision=precision)
-                return d, {"drelu_bgrad": sums}
+        own = precision and a.dtype != xp.float64
+        if own and epilog == MatmulEpilog.RELU_AUX_BIAS:
+            y, mask = kernels.relu_aux_bias(a, b, plan["inputs"]["bias"], precision=precision)
+            return y, {"relu_aux": mask}
+        if own and epilog == MatmulEpilog.DRELU_BGRAD:
+            d, sums = kernels.drelu_bgrad(a, b, plan["inputs"]["relu_aux"], precision=precision)
+            return d, {"drelu_bgrad": sums}
         return super().run(name, a, b, c, **plan)

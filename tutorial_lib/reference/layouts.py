@@ -20,9 +20,8 @@ def memory_order(x: "np.ndarray | Layout") -> str:
         return "F"
     if columns == 1 or x.shape[-1] == 1:
         return "C"
-    raise ValueError(
-        f"a matrix of strides {x.strides} bytes is neither row- nor column-major: copy it first"
-    )
+    found = f"a matrix of strides {x.strides} bytes"
+    raise ValueError(f"{found} is neither row- nor column-major: copy it first")
 
 
 class Layout(NamedTuple):
@@ -47,10 +46,8 @@ class Layout(NamedTuple):
         batch = [max(stride // size, 0) * size for stride in strides[:-2]]
         read = (*batch, *((size, line * size) if dense == -2 else (line * size, size)))
         if any(n > 1 and ours != theirs for n, ours, theirs in zip(shape, strides, read)):
-            raise ValueError(
-                f"{name} has strides {strides} bytes, but nvmath would read it with {read}, which "
-                "is other memory: copy it first"
-            )
+            found = f"{name} has strides {strides} bytes, but nvmath would read it with {read}"
+            raise ValueError(f"{found}, which is other memory: copy it first")
 
     def is_unique(self) -> bool:
         """Whether each element has memory of its own, by nvmath's rule."""
@@ -69,11 +66,10 @@ class Layout(NamedTuple):
             owner = base if isinstance(base, np.ndarray) else owner
         low, high = np.lib.array_utils.byte_bounds(owner)
         if not low <= start <= last <= high - self.dtype.itemsize:
-            raise ValueError(
-                f"the plan reads {self.dtype} of shape {self.shape} and strides {self.strides} "
-                f"bytes, but the array of shape {x.shape} and strides {x.strides} that was given "
-                "unchecked has no such memory: on a GPU, other numbers or a crash"
-            )
+            plan = f"the plan reads {self.dtype} of shape {self.shape} and strides {self.strides}"
+            given = f"the array given unchecked, of shape {x.shape} and strides {x.strides}"
+            effect = "on a GPU, other numbers or a crash"
+            raise ValueError(f"{plan} bytes, but {given}, has no such memory: {effect}")
         interface = {"version": 3, "typestr": self.dtype.str, "shape": self.shape}
         interface |= {"strides": self.strides, "data": (start, not x.flags.writeable)}
         # NumPy keeps the object, and with it the owner of the memory, alive.

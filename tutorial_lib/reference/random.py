@@ -110,10 +110,8 @@ def seed(seed: int | np.ndarray | None = None) -> None:
 def random_sample(size: Size = None, dtype: type = float) -> np.ndarray:
     """The next numbers of the stream in [0, 1), of shape `size`; TypeError unless float32."""
     if np.dtype(dtype) != np.float32:
-        raise TypeError(
-            f"the reference stream draws float32 only, not {np.dtype(dtype)}: "
-            "pass dtype=numpy.float32"
-        )
+        found = f"the reference stream draws float32 only, not {np.dtype(dtype)}"
+        raise TypeError(f"{found}: pass dtype=numpy.float32")
     refuse("drawing random numbers", NotImplementedError)
     out = np.empty(() if size is None else size, np.float32)
     scale = np.float32(2**-32)

@@ -74,12 +74,9 @@ def check_operands(given: dict[str, Any], beta: float | None, options: MatmulOpt
     batch = batch_of(a, b)
     if not {a.shape[:-2], b.shape[:-2]} <= {(), batch}:
         raise ValueError(f"the batches of a {a.shape[:-2]} and b {b.shape[:-2]} must be the same")
-    half, compute_type = a.dtype.name in HALF, options.compute_type
-    of_float64 = a.dtype == np.float64
-    if compute_type is not None and (
-        ("64F" in compute_type.name) != of_float64 or (half and "FAST" in compute_type.name)
-    ):
-        raise ValueError(f"{compute_type.name} does not compute with {a.dtype}")
+    half, kind = a.dtype.name in HALF, getattr(options.compute_type, "name", None)
+    if kind and (("64F" in kind) != (a.dtype == np.float64) or (half and "FAST" in kind)):
+        raise ValueError(f"{kind} does not compute with {a.dtype}")
     Layout.of(a).check_read_as_meant("operand a")
     Layout.of(b).check_read_as_meant("operand b")
     if c is not None:
@@ -162,10 +159,8 @@ def check_supported(
     """
     others = sorted(other.name for other in earlier - {epilog})
     if others:
-        raise cuBLASLtError(
-            f"{NOT_SUPPORTED}: this Matmul was planned with {', '.join(others)} before, which "
-            "nvmath does not undo: make another Matmul"
-        )
+        before = f"this Matmul was planned with {', '.join(others)} before, which nvmath"
+        raise cuBLASLtError(f"{NOT_SUPPORTED}: {before} does not undo: make another Matmul")
     for operand, order, refused_by, needed in (
         (c, "C", epilogs.COLUMN_MAJOR, "a column-major operand c"),
         (a, "C", {MatmulEpilog.BGRADA}, "a column-major operand a"),

@@ -1,6 +1,5 @@
 """The benchmarks: nobody is timed unchecked, nobody ends the run of all, nothing is dropped."""
 
-import json
 import re
 from argparse import Namespace
 
@@ -172,7 +171,7 @@ def test_what_cannot_be_had_here_is_absent(script, monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, monkeypatch):
-    for measuring in (command_line.elementwise, fusion, profiler, timeline):
+    for measuring in (contest, fusion, profiler):
         monkeypatch.setattr(measuring, "backend", Namespace(name="cpu"))
     monkeypatch.setattr(readme, "find_mnist", lambda: None)
     monkeypatch.setenv("PATH", "")
@@ -239,12 +238,3 @@ def test_each_form_of_an_operation_computes_what_the_plain_network_does(form):
     for function, takes, wanted in zip(C, given, expected):
         for ours, theirs in zip(outcome(forms(function)[form], takes), wanted, strict=True):
             np.testing.assert_allclose(ours, backend.to_numpy(theirs), rtol=1e-5, atol=1e-6)
-
-
-def test_counters_are_read_from_what_ncu_prints():
-    values = ["1,234", "1", "2", "3"]
-    lines = [["ID", "Kernel Name", *timeline.METRICS.values()], ["", "", "ns", *"%%%"]]
-    lines.append(["0", "gemm<float, 4>(Params)", *values])
-    printed = "\n".join(json.dumps(line, separators=(",", ":"))[1:-1] for line in lines)
-    found = timeline.parse(f'==PROF== Connected to process 7\n{{"check": {{}}}}\n{printed}')
-    assert found == [["gemm<float, 4>", *values]]

@@ -120,9 +120,9 @@ def outcome(library, tensors, epilog, inputs, **arguments):
         return error
 
 
-def run(library, case, to_device):
+def run(library, case, to_device, integers=True):
     """What a library makes of a case, its operands moved by `to_device`."""
-    tensors, arguments, inputs = operands(case)
+    tensors, arguments, inputs = operands(case, integers)
     inputs = {name: to_device(x) for name, x in inputs.items()}
     return outcome(library, map(to_device, tensors), case.epilog, inputs, **arguments)
 
@@ -177,11 +177,9 @@ def rounding(library, to_device, widths=(30, 512, 8192)):
     shares = {}
     for dtype, epilog, m in itertools.product(HALF, (None, *epilogs.STAGES), widths):
         case = Case(epilog, (m, 256, 784), ("F", "C"), dtype, "none")
-        tensors, arguments, inputs = operands(case, integers=False)
-        ours = meaning(outcome(reference, tensors, epilog, inputs, **arguments), m)
-        inputs = {name: to_device(x) for name, x in inputs.items()}
-        theirs = outcome(library, map(to_device, tensors), epilog, inputs, **arguments)
-        same = [np.mean(x == ours[name]) for name, x in meaning(theirs, m).items()]
+        ours = meaning(run(reference, case, host, integers=False), m)
+        theirs = meaning(run(library, case, to_device, integers=False), m)
+        same = [np.mean(x == ours[name]) for name, x in theirs.items()]
         shares[f"{dtype} {m} {case.name}"] = round(float(min(same)), 4)
     return shares
 
