@@ -18,8 +18,8 @@ WIDTHS = (512, 2048, 4096, 8192)
 LARGE = [(8192, 256, 8192), (4096, 4096, 4096), (8192, 8192, 8192)]
 TF32 = partial(MnistNetCaptured, compute_type=MatmulComputeType.COMPUTE_32F_FAST_TF32)
 NETWORKS = {"float32": MnistNetCaptured, "tf32": TF32, "bfloat16": MnistNetHalf, "fp8": MnistNetFP8}
-SOURCES = *(f"networks/{n}.py" for n in ("fp8", "e4m3", "half")), "benchmarks/eight_bits.py"
-SOURCES += ("graphs.py",)
+SOURCES = *(f"networks/{n}.py" for n in ("fp8", "e4m3", "half")), "graphs.py"
+SOURCES += (*(f"benchmarks/{n}.py" for n in ("eight_bits", "fusion", "case")),)
 
 
 def train(hidden: int) -> dict[str, Any]:

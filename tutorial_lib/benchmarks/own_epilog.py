@@ -14,7 +14,7 @@ from tutorial_lib.benchmarks.fusion import in_a_graph
 from tutorial_lib.benchmarks.unfused import in_one_kernel
 from tutorial_lib.dataset import BATCH_SIZE
 
-WIDTHS = (512, 2048, 8192)
+WIDTHS = (30, 512, 2048, 8192)
 EPILOGS = {"RELU_AUX_BIAS": 784, "DRELU_BGRAD": 10}  # with K
 FILES = "own_epilog", "case", "fusion", "unfused", "profiler"
 SOURCES = *(f"benchmarks/{name}.py" for name in FILES), "graphs.py", "kernels/in_triton.py"
