@@ -3,10 +3,26 @@
 import pytest
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import fusion, profiler, readme
+from tutorial_lib.benchmarks import (
+    arithmetics,
+    eight_bits,
+    elementwise,
+    fusion,
+    own_epilog,
+    profiler,
+    readme,
+)
 
 README = readme.README.read_text()
-SOURCES = {"fusion": fusion.SOURCES, "kernels": profiler.SOURCES}
+SOURCES = {
+    "arithmetics": arithmetics.SOURCES,
+    "device_matmul": ("benchmarks/device_matmul.py",),  # measured by hand: it needs Numba
+    "elementwise": elementwise.SOURCES,
+    "fp8": eight_bits.SOURCES,
+    "fusion": fusion.SOURCES,
+    "kernels": profiler.SOURCES,
+    "own_epilog": own_epilog.SOURCES,
+}
 
 
 def test_records_name_machine_and_versions():
