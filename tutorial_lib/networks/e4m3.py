@@ -64,7 +64,8 @@ class Quantized(NamedTuple):
 def quantize(x: Array, scale: Array, amax: Array) -> Quantized:
     """``x / scale`` in e4m3, for float32 x (r, c): at most ±448, zeros up to multiples of 16.
 
-    `scale` (1,) is a power of two. Raises `amax` (1,), if it is smaller, to the largest |x|.
+    `scale` (1,) is a power of two. Raises `amax` (1,), if it is smaller, to the largest absolute
+    value of x.
     """
     height, width = (-(-size // 16) * 16 for size in x.shape)
     if backend.name == "cpu":

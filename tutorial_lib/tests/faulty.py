@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks.contest import fetch, main
 from tutorial_lib.networks import MnistNetNaive
 
@@ -28,7 +29,7 @@ def faulty(problem, options):
     initial = [p.copy() for p in model.parameters]
     if fault == "tf32":  # the 10 bits of its significand, rounded to nearest
         bits = fetch(problem.images).view(np.uint32)
-        problem.images = ((bits + 0x1000) & 0xFFFFE000).view(np.float32)
+        problem.images = xp.asarray(((bits + 0x1000) & 0xFFFFE000).view(np.float32))
 
     def epoch():
         epochs.append(1)
