@@ -69,3 +69,12 @@ def test_the_numbers_in_the_readme_are_those_of_the_records():
     assert len(record["questions"]["answers"]) > 200
     networks = results.load("published_run_gpu")["networks"].values()
     assert {network["correct"] for network in networks} == {9131}
+
+
+def test_the_times_of_the_own_kernel_on_the_first_pages_are_those_of_its_record():
+    rows = results.load("own_epilog")["rows"]
+    row = results.find(rows, arithmetic="float32", epilog="RELU_AUX_BIAS", m=8192)
+    own, fused = (f"{row[form]['us'][1]:.0f}" for form in ("own", "fused"))
+    index = " ".join((readme.README.parent / "book" / "index.md").read_text("utf-8").split())
+    assert f"takes {own} µs instead of {fused} in float32" in README
+    assert f"the mask in {own} µs; cuBLASLt's two kernels take {fused} (" in index
