@@ -15,6 +15,7 @@ from tutorial_lib import backend
 from tutorial_lib.backend import Array, xp
 from tutorial_lib.kernels import in_numpy
 from tutorial_lib.reference.epilogs import mask_shape
+from tutorial_lib.reference.layouts import HALF
 
 if backend.name == "cpu":
     from tutorial_lib.reference import streams
@@ -22,9 +23,9 @@ if backend.name == "cpu":
 __all__ = ["drelu_bgrad", "loss_and_gradient", "output_layer", "relu_aux_bias", "train_epoch"]
 __all__ += ["loss_in_half", "round_to_half", "update_small"]
 
-HALF = ("float16", "bfloat16")
 # What is of one type always; the other arrays of a call are all of one of its float types.
 DTYPES = {"labels": ("int64",), "mask.T": ("uint8",), "loss": ("float32",), "masters": ("float32",)}
+TOO_MANY = "more elements than the kernels can count, which is 2**31"
 
 
 def _checked(
@@ -40,6 +41,8 @@ def _checked(
         for (array, *shape), x in zip(arrays, itertools.chain.from_iterable(given)):
             _check(array, x, shape, sizes, DTYPES.get(array, allowed))
             allowed = allowed if array in DTYPES else (str(x.dtype),)
+        if sizes.get("M", 0) * sizes.get("N", 0) >= 2**31:  # the result of a kernel in Triton
+            raise ValueError(f"the result of {name} has {TOO_MANY}")
         if backend.name == "cpu":
             return streams.launch(twin, *arguments, **options)
         module = importlib.import_module(f"tutorial_lib.kernels.{language}")
@@ -53,7 +56,7 @@ def _check(name: str, x: Array, shape: list[str], sizes: dict, dtypes: tuple[str
         got, allowed = getattr(x, "dtype", type(x).__name__), " or ".join(dtypes)
         raise TypeError(f"{name} must be a {xp.__name__}.ndarray of {allowed}, not {got}")
     if x.size >= 2**31:
-        raise ValueError(f"{name} has {x.size:,} elements, more than the kernels can count: 2**31")
+        raise ValueError(f"{name} has {TOO_MANY}")
     x = x.T if name.endswith(".T") else x
     for n, size in zip(shape, x.shape):  # the first array that has a size by name decides on it
         size = mask_shape(sizes["M"], 1)[0] if n == "M/8" else int(n) if n.isdigit() else size

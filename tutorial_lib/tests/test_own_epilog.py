@@ -129,6 +129,12 @@ def test_what_a_pointer_does_not_say_is_checked(kernel, rng):
                 getattr(kernels, kernel)(*good[:i], bad, *good[i + 1 :])
 
 
+def test_a_result_of_more_elements_than_a_kernel_can_count_is_refused():
+    a = xp.ones((2**16, 2), np.float16)
+    with pytest.raises(ValueError, match=r"^the result of relu_aux_bias has more elements"):
+        kernels.relu_aux_bias(a, a.T, a[:, 0].copy())
+
+
 @pytest.mark.parametrize(("pointer", "stream"), [(0, "default"), (64, "external 64")])
 def test_torch_launches_on_the_stream_of_cupy(pointer, stream, own, monkeypatch):
     current = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=pointer))

@@ -104,6 +104,11 @@ def test_every_chapter_has_an_exercise_and_its_solution(path):
     assert 0 < text.count("```{exercise}") <= text.count("{solution-start}")
 
 
+@EACH
+def test_terms_and_sources_need_no_sphinx_to_be_read(path):
+    assert not re.findall(r"\{(?:term|doc|ref|cite)\}`", path.read_text())
+
+
 def test_every_notebook_is_in_the_table_of_contents():
     listed = re.findall(r"file: notebooks/(\S+)", (ROOT / "_toc.yml").read_text())
     assert listed == [path.stem for path in NOTEBOOKS]
