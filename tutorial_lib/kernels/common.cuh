@@ -26,3 +26,28 @@ __device__ float warp_sum(float x) {
     for (int lanes = 16; lanes; lanes /= 2) x += __shfl_down_sync(~0u, x, lanes);
     return x;
 }
+
+#ifdef PRODUCTS
+
+// Operands of `mma`, each number as the sum of two of TF32; by one product alone, rounded to TF32.
+template <int COUNT> struct Operand {
+    float high[COUNT], low[COUNT];
+
+    __device__ Operand(const float (&x)[COUNT]) {
+        UNROLL for (int i = 0; i < COUNT; i++) {
+            high[i] = to_tf32(x[i]);
+            low[i] = x[i] - high[i];
+        }
+    }
+};
+
+// d += a b by so many PRODUCTS of TF32: by three, it is as exact as in float32.
+INLINE void multiply(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
+    if (PRODUCTS == 3) {
+        mma(d, a.low, b.high);
+        mma(d, a.high, b.low);
+    }
+    mma(d, a.high, b.high);
+}
+
+#endif

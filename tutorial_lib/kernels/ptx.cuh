@@ -71,3 +71,24 @@ __device__ unsigned load_acquire(const unsigned* from) {
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(from) : "memory");
     return x;
 }
+
+// --- Tensor cores: a warp multiplies two matrices that are spread over its registers.
+
+// The float nearest to x of those with ten bits after the point, TF32.
+__device__ float to_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return __uint_as_float(bits);
+}
+
+// d += a b for a (16, 8), b (8, 8), d (16, 8); of a and b it looks at the bits of TF32 only. With
+// g = lane / 4 and c = lane % 4, a thread has of a the elements (g, c), (g + 8, c), (g, c + 4),
+// (g + 8, c + 4), of b (c, g), (c + 4, g), and of d (g, 2c), (g, 2c + 1), (g + 8, 2c),
+// (g + 8, 2c + 1).
+__device__ void mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+    const unsigned *i = (const unsigned*)a, *j = (const unsigned*)b;
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(i[0]), "r"(i[1]), "r"(i[2]), "r"(i[3]), "r"(j[0]), "r"(j[1]));
+}

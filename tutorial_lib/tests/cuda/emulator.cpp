@@ -22,8 +22,8 @@
 #include <vector>
 
 #define __global__
-#define __device__ static
-#define __forceinline__ inline
+#define __device__ inline
+#define __forceinline__
 #define __shared__ thread_local
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
@@ -39,7 +39,8 @@ thread_local float4 memory[SHARED_FLOATS / 4];
 thread_local Index threadIdx, blockIdx;
 
 struct Barrier { std::atomic<int> arrived{0}, generation{0}; };
-struct Warp : Barrier { float slots[32]; };
+struct Fragments { float* d; float a[4], b[2]; };  // of a lane, in `mma`
+struct Warp : Barrier { float slots[32]; Fragments lanes[32]; };
 
 struct Cluster : Barrier {
     std::atomic<int> started{0}, ended{0};
@@ -141,6 +142,38 @@ static void prefetch(const float* from) { (void)*(volatile const float*)from; }
 static unsigned load_acquire(const unsigned* from) {
     sched_yield();
     return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+}
+
+static float to_tf32(float x) {  // round to nearest, ties away from zero
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    if (x - x == 0) bits += 0x1000;  // infinities and NaN stay what they are
+    bits &= 0xffffe000;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+static float cut_to_tf32(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    if (x - x == 0) bits &= 0xffffe000;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+static void mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+    Warp& warp = block->warps[threadIdx.x / 32];
+    Fragments& mine = warp.lanes[threadIdx.x % 32];
+    mine.d = d;
+    for (int i = 0; i < 4; i++) mine.a[i] = cut_to_tf32(a[i]);
+    for (int i = 0; i < 2; i++) mine.b[i] = cut_to_tf32(b[i]);
+    if (warp.arrived == 31)  // the last lane multiplies for all
+        for (int g = 0; g < 16; g++)
+            for (int n = 0; n < 8; n++) {
+                float& sum = warp.lanes[g % 8 * 4 + n / 2].d[g / 8 * 2 + n % 2];
+                for (int k = 0; k < 8; k++)
+                    sum += warp.lanes[g % 8 * 4 + k % 4].a[g / 8 + k / 4 * 2]
+                           * warp.lanes[n * 4 + k % 4].b[k / 4];
+            }
+    wait_at(warp, 32);
 }
 
 static void run_fiber() {
