@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutorial_lib import BATCH_SIZE, MnistNet, MnistNetNaive, networks, xp
+from tutorial_lib import BATCH_SIZE, MnistNet, MnistNetNaive, backend, networks, xp
 from tutorial_lib.backend import MatmulComputeType, to_numpy
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, one_hot
@@ -295,17 +295,22 @@ def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothin
 
 
 @pytest.mark.gpu
-@by_name(*CAPTURED, "half")
-def test_a_replay_is_right_after_thousands_of_foreign_allocations(network):
+@by_name(*CAPTURED, "half", "own-epilog")
+def test_a_replay_is_right_under_load(network):
+    """In a stream of the caller's, beside a second network, after 10,000 foreign allocations."""
     images, labels = data(1024)
-    plain, foreign = MnistNetNaive(784, 64, 10), []
-    with network(784, 64, 10) as model:
-        assert_same_epoch(model, plain, images, labels)
-        for i in range(5000):
+    backend.synchronize()
+    plain, foreign = {h: MnistNetNaive(784, h, 10) for h in (64, 40)}, []
+    mine, other = (network(784, hidden, 10) for hidden in plain)
+    with mine, other, xp.cuda.Stream(non_blocking=True):
+        for model, hidden in ((mine, 64), (other, 40), (mine, 64)):
+            assert_same_epoch(model, plain[hidden], images, labels)
+        for i in range(10_000):
             foreign.append(xp.full(int(1 + i * 7919 % 300_000), xp.nan, xp.float32))
             if len(foreign) > 50:
                 del foreign[:: 1 + i % 7]
-        assert_same_epoch(model, plain, images, labels)
+        for model, hidden in ((other, 40), (mine, 64)):
+            assert_same_epoch(model, plain[hidden], images, labels)
         assert all(bool(xp.isnan(array).all()) for array in foreign)
 
 
