@@ -38,13 +38,11 @@ LEARNING_RATE = 0.1  # the default of the book's networks
 EARLY = {FLOAT32: 5e-6, TF32: 1e-3, FLOAT16: 2e-4, BFLOAT16: 1e-3}
 LATER = {FLOAT32: 1e-4, TF32: 1e-3, FLOAT16: 5e-4, BFLOAT16: 1e-3}
 NARROW = {FLOAT32: 1e-5, TF32: 1e-3, FLOAT16: 2e-3, BFLOAT16: 2e-2}
-# Of the published number of test images recognized, at width 30.
-CORRECT = {FLOAT32: 2, TF32: 10}
+CORRECT = {FLOAT32: 2, TF32: 10}  # the largest difference of images recognized, at width 30
 CLOCKS = "host", "gpu", "wall"
 WARM_UP = 0.1  # seconds
-QUERY = "nvidia-smi", "--query-gpu=clocks.sm,power.draw.instant,temperature.gpu"
-QUERY += "--format=csv,noheader,nounits", "--id=0"
-PIPED: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+QUERY = "nvidia-smi --id=0 --format=csv,noheader,nounits --query-gpu="
+STATE = {"MHz": "clocks.sm", "W": "power.draw.instant", "C": "temperature.gpu"}
 
 Epoch = Callable[[], Any]  # a contestant, built: trains one epoch, returns its losses (steps,)
 
@@ -88,16 +86,15 @@ class Problem:
         """The four initial parameters."""
         return MnistNetBase(784, self.hidden, 10).parameters
 
-    @property
     def as_published(self) -> bool:
         """Whether it is NVIDIA's published run."""
-        whole = self.steps == 234 and find_mnist() is not None
-        return whole and (self.hidden, self.batch) == (30, BATCH_SIZE)
+        mine = self.hidden, self.batch, self.steps
+        return mine == (30, BATCH_SIZE, 234) and find_mnist() is not None
 
     def expected(self) -> np.ndarray:
         """The losses of the plain network, (steps,), and every 20th as published, where it is."""
         losses = fetch(self.train(MnistNetNaive(784, self.hidden, 10)))
-        if self.as_published:
+        if self.as_published():
             losses[::20] = [*results.load("published_h200")["losses"].values()]
         return losses
 
@@ -123,12 +120,12 @@ def check(problem: Problem, expected: np.ndarray, losses: np.ndarray) -> dict[st
 
 
 def check_network(problem: Problem, epoch: Epoch, losses: np.ndarray) -> dict[str, Any]:
-    """Of a network of the book, after its first epoch: every 20th loss, the accuracy, and whether
-    a second run from the same weights gives the same losses and weights, bit for bit."""
+    """Of a network after its first epoch: every 20th loss, the accuracy, and whether a second run
+    from the same weights `repeats` losses and weights bit for bit."""
     model, accuracy = problem.model, test(problem.model)
     published = results.load("published_h200")
     off = abs(round(accuracy * published["tested"]) - published["correct"])
-    if problem.as_published and off > CORRECT.get(problem.arithmetic, off):
+    if problem.as_published() and off > CORRECT.get(problem.arithmetic, off):
         raise ValueError(f"the number of images recognized differs by {off} from the published")
     trained = [parameter.copy() for parameter in model.parameters]
     for parameter, value in zip(model.parameters, problem.initial()):
@@ -140,10 +137,12 @@ def check_network(problem: Problem, epoch: Epoch, losses: np.ndarray) -> dict[st
 
 def state(epoch: Epoch) -> dict[str, float]:
     """Clock, power and temperature of the GPU, while it goes on training; empty without a GPU."""
-    with contextlib.suppress(OSError, ValueError), subprocess.Popen(QUERY, **PIPED) as query:
+    command = f"{QUERY}{','.join(STATE.values())}".split()
+    with contextlib.suppress(OSError, ValueError):  # without nvidia-smi; if it answers otherwise
+        query = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         while query.poll() is None:
             fetch(epoch())
-        return dict(zip(("MHz", "W", "C"), map(float, query.stdout.readline().split(","))))
+        return dict(zip(STATE, map(float, query.communicate()[0].split(","))))
     return {}
 
 
@@ -153,22 +152,18 @@ def compete(make: Callable[..., Epoch], options: argparse.Namespace) -> Iterator
     expected = problem.expected()
     yield {}
     epoch = make(problem, options)
-    first = latest = fetch(epoch())
-    found: dict[str, Any] = {"check": check(problem, expected, first)}
-    yield found | (check_network(problem, epoch, first) if problem.model else {})
+    first, all_losses = fetch(epoch()), []
+    checked = {"check": check(problem, expected, first)}
+    yield checked | (check_network(problem, epoch, first) if problem.model else {})
 
-    def work() -> None:
-        nonlocal latest
-        latest = epoch()
-
-    found = {}
+    found: dict[str, Any] = {}
     while True:
         if options.repeats > 1:
             begin = time.perf_counter()
             while time.perf_counter() < begin + WARM_UP:
                 fetch(epoch())
-        times = measure(work, repeats=options.repeats, warm_up=0)
-        if not fetch(latest).mean() < first.mean():
+        times = measure(lambda: all_losses.append(epoch()), repeats=options.repeats, warm_up=0)
+        if not fetch(all_losses[-1]).mean() < first.mean():
             raise ValueError(f"no longer learns after {options.repeats} epochs")
         found = {"state": found.get("state") or state(epoch)}
         for clock in CLOCKS:

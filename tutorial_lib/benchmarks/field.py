@@ -1,8 +1,10 @@
 """Who takes part in the ladder: the rungs of the book, and the peers that they have to beat."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from tutorial_lib import kernels
 from tutorial_lib.benchmarks.contest import ARITHMETICS, BFLOAT16, FLOAT32, HALF, TF32
 
 WIDTHS = (30, 512, 8192)
@@ -61,3 +63,38 @@ CPU = (
     Entrant("MnistNetNaive", "rung", "rung --network naive"),
     Entrant("MnistNet", "rung", "rung --network fused"),
 )
+
+
+def _kernels(*names: str) -> str:
+    """What is compiled for these kernels, and what launches them."""
+    folder, files = Path(kernels.__file__).parent, ["cuda.py", "launches.py"]
+    for name in ("ptx", "common", *names):
+        files += sorted(p.name for p in folder.glob("*.cu*") if p.stem.startswith(name))
+    return " ".join(f"kernels/{name}" for name in files)
+
+
+NETWORK = "networks/base.py networks/epochs.py networks/inputs.py networks/plans.py"
+FUSED = "networks/fused.py functions.py"
+IN_PLACE = f"{FUSED} networks/inplace.py {_kernels('loss_and_gradient')}"
+TRITON = "kernels/in_triton.py"
+SOURCES = {  # what the times of a contestant depend on, by the words of its script
+    "rung": f"benchmarks/rung.py {NETWORK}",
+    "naive": "networks/naive.py functions.py",
+    "fused": FUSED,
+    "unchecked": FUSED,
+    "inplace": IN_PLACE,
+    "captured": f"graphs.py {IN_PLACE}",
+    "own-epilog": f"graphs.py {IN_PLACE} {TRITON}",
+    "merged": f"graphs.py networks/one_kernel.py {_kernels('output_layer', 'update_small')}",
+    "one-kernel": f"networks/one_kernel.py {_kernels('epoch', 'wide_epoch')}",
+    "half": f"graphs.py networks/half.py {_kernels('loss_and_gradient', 'round_to_half')}",
+    "OwnEpilogPlans": TRITON,
+    **{peer: f"benchmarks/{peer}.py" for peer in ("torch_peer", "jax_peer", "numpy_loop")},
+}
+
+
+def sources(entrant: Entrant) -> list[str]:
+    """The files of this package that the times of an entrant depend on."""
+    words = ["benchmarks/contest.py", "benchmarks/turns.py", "timing.py"]
+    words += [name for word in entrant.script.split() for name in SOURCES.get(word, "").split()]
+    return list(dict.fromkeys(words))

@@ -8,7 +8,7 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, timeline
+from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, timeline, turns
 from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, FLOAT32, HALF, TF32, Problem
 from tutorial_lib.benchmarks.elementwise import C, arguments, forms, outcome
 from tutorial_lib.benchmarks.field import Entrant
@@ -35,7 +35,7 @@ def folder(monkeypatch, tmp_path):
 
 def row_of(script, arithmetic=FLOAT32, **options):
     """The row of a contestant after its first turn."""
-    contestant = ladder.Contestant(Entrant("x", "peer", script, arithmetic), **options)
+    contestant = turns.Contestant(Entrant("x", "peer", script, arithmetic), **options)
     for _ in range(3):
         contestant.go_on(60)
     contestant.end()
@@ -58,7 +58,7 @@ def row_of(script, arithmetic=FLOAT32, **options):
     ],
 )
 def test_every_fault_ends_as_a_row_with_its_reason(fault, what, reason, monkeypatch):
-    monkeypatch.setattr(ladder, "__package__", "tutorial_lib.tests")
+    monkeypatch.setattr(turns, "__package__", "tutorial_lib.tests")
     row = row_of(f"faulty --fault {fault.replace(' ', '_')}", **SMALL)
     assert list(row) == [what]
     assert re.fullmatch(reason, row[what])
@@ -67,9 +67,9 @@ def test_every_fault_ends_as_a_row_with_its_reason(fault, what, reason, monkeypa
 def test_a_field_is_built_side_by_side_and_timed_in_two_rounds_and_the_rest_runs_on(
     capsys, monkeypatch
 ):
-    monkeypatch.setattr(ladder, "__package__", "tutorial_lib.tests")
-    monkeypatch.setattr(ladder, "BUILD", 30)
-    monkeypatch.setattr(ladder, "TURN", 2)
+    monkeypatch.setattr(turns, "__package__", "tutorial_lib.tests")
+    monkeypatch.setattr(turns, "BUILD", 30)
+    monkeypatch.setattr(turns, "TURN", 2)
     field = [
         Entrant("good", "rung", "faulty --repeats 2"),
         Entrant("bad", "peer", "faulty --fault crash"),
