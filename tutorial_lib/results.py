@@ -124,15 +124,23 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def digest(source: str) -> str:
-    """A hash of a file of this package that only its code changes: not comments, not docstrings."""
-    text = (Path(__file__).parent / source).read_text(encoding="utf-8")
+    """A hash of a file of this package that only its code changes: not comments, not docstrings.
+
+    Empty without such a file.
+    """
+    path = Path(__file__).parent / source
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     code = re.sub(r'"""[\s\S]*?"""|#.*|\s', "", text)
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 def stale(record: Mapping[str, Any]) -> list[str]:
-    """The files whose code has changed since they were measured for this record."""
-    return [source for source, was in record["sources"].items() if digest(source) != was]
+    """The files whose code has changed since they were measured for this record, or for one of its
+    contestants; also of a contestant alone."""
+    measured: dict[str, str] = {}
+    for part in (record, *record.get("contestants", ())):
+        measured |= part.get("sources", {})
+    return [source for source, was in measured.items() if digest(source) != was]
 
 
 def write(name: str, content: Mapping[str, Any], *, sources: Iterable[str] = ()) -> Path:

@@ -6,27 +6,24 @@ from functools import partial
 from inspect import signature
 
 from tutorial_lib.benchmarks import (
-    arithmetics,
     eight_bits,
     elementwise,
+    field,
     fusion,
     ladder,
     own_epilog,
     profiler,
     readme,
-    sweep,
     timeline,
 )
 from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
 COMMANDS = {
-    "cpu": (partial(ladder.run, "epoch", ladder.CPU_FIELD, (30,)), "networks, a bare NumPy loop"),
+    "cpu": (partial(ladder.run, "epoch", field.CPU, (30,)), "networks, a bare NumPy loop"),
     "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
-    "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
-    "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
-    "arithmetics": (arithmetics.run, "fast forms of a step, from float32 to bfloat16"),
+    "ladder": (partial(ladder.run, "ladder", field.FIELD, field.WIDTHS), "every rung and peer"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),

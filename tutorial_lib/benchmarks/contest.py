@@ -1,7 +1,8 @@
 """What every contestant has to do: train one epoch, get its losses right, and only then be timed.
 
-A contestant is a script that prints a row, as JSON: what the check found, and milliseconds an epoch
-on the clocks of `timing.Times`; or why it is absent, or has failed.
+A contestant is a script that prints rows, as JSON: what the check found, and milliseconds an epoch
+on the clocks of `timing.Times`; or why it is absent, or has failed. Before each part of its work it
+waits, so that many can be built side by side, and each be timed alone.
 
 The bounds, measured in NumPy at widths from 30 to 8192: another order of summation, or float64,
 moves a loss by less than 1e-7 in the first ten batches and, where a hidden unit crosses zero, by
@@ -11,16 +12,21 @@ quietly takes TF32 for float32, or float32 for half precision, but not the other
 """
 
 import argparse
+import contextlib
+import importlib
 import json
+import subprocess
+import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tutorial_lib import backend, results
-from tutorial_lib.backend import to_numpy, xp
-from tutorial_lib.dataset import BATCH_SIZE, normalized
+from tutorial_lib.backend import to_numpy
+from tutorial_lib.dataset import BATCH_SIZE, find_mnist, normalized
 from tutorial_lib.networks import MnistNetBase, MnistNetNaive
 from tutorial_lib.timing import measure
 from tutorial_lib.training import test
@@ -32,6 +38,11 @@ LEARNING_RATE = 0.1  # the default of the book's networks
 EARLY = {FLOAT32: 5e-6, TF32: 1e-3, FLOAT16: 2e-4, BFLOAT16: 1e-3}
 LATER = {FLOAT32: 1e-4, TF32: 1e-3, FLOAT16: 5e-4, BFLOAT16: 1e-3}
 NARROW = {FLOAT32: 1e-5, TF32: 1e-3, FLOAT16: 2e-3, BFLOAT16: 2e-2}
+CORRECT = {FLOAT32: 2, TF32: 10}  # the largest difference of images recognized, at width 30
+CLOCKS = "host", "gpu", "wall"
+WARM_UP = 0.1  # seconds
+QUERY = "nvidia-smi --id=0 --format=csv,noheader,nounits --query-gpu="
+STATE = {"MHz": "clocks.sm", "W": "power.draw.instant", "C": "temperature.gpu"}
 
 Epoch = Callable[[], Any]  # a contestant, built: trains one epoch, returns its losses (steps,)
 
@@ -68,8 +79,24 @@ class Problem:
     def in_numpy(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Images (steps, batch, 784), labels (steps, batch), the four initial parameters."""
         images = fetch(self.images).reshape(self.steps, self.batch, 784)
-        weights = [fetch(p) for p in MnistNetBase(784, self.hidden, 10).parameters]
+        weights = [fetch(parameter) for parameter in self.initial()]
         return images, fetch(self.labels).reshape(self.steps, self.batch), weights
+
+    def initial(self) -> tuple[Any, ...]:
+        """The four initial parameters."""
+        return MnistNetBase(784, self.hidden, 10).parameters
+
+    def as_published(self) -> bool:
+        """Whether it is NVIDIA's published run."""
+        mine = self.hidden, self.batch, self.steps
+        return mine == (30, BATCH_SIZE, 234) and find_mnist() is not None
+
+    def expected(self) -> np.ndarray:
+        """The losses of the plain network, (steps,), and every 20th as published, where it is."""
+        losses = fetch(self.train(MnistNetNaive(784, self.hidden, 10)))
+        if self.as_published():
+            losses[::20] = [*results.load("published_h200")["losses"].values()]
+        return losses
 
 
 def fetch(array: Any) -> np.ndarray:
@@ -92,26 +119,64 @@ def check(problem: Problem, expected: np.ndarray, losses: np.ndarray) -> dict[st
     return {what: float(f"{value:.3g}") for what, value in largest.items()}
 
 
-def compete(make: Callable[..., Epoch], options: argparse.Namespace) -> dict[str, Any]:
-    """Build the contestant, check it, time it: its row."""
+def check_network(problem: Problem, epoch: Epoch, losses: np.ndarray) -> dict[str, Any]:
+    """Of a network after its first epoch: every 20th loss, the accuracy, and whether a second run
+    from the same weights `repeats` losses and weights bit for bit."""
+    model, accuracy = problem.model, test(problem.model)
+    published = results.load("published_h200")
+    off = abs(round(accuracy * published["tested"]) - published["correct"])
+    if problem.as_published() and off > CORRECT.get(problem.arithmetic, off):
+        raise ValueError(f"the number of images recognized differs by {off} from the published")
+    trained = [parameter.copy() for parameter in model.parameters]
+    for parameter, value in zip(model.parameters, problem.initial()):
+        parameter[...] = value
+    same = np.array_equal(fetch(epoch()), losses)
+    same &= all(bool((a == b).all()) for a, b in zip(trained, model.parameters))
+    return {"losses": losses[::20].tolist(), "accuracy": accuracy, "repeats": same}
+
+
+def state(epoch: Epoch) -> dict[str, float]:
+    """Clock, power and temperature of the GPU, while it goes on training; empty without a GPU."""
+    command = f"{QUERY}{','.join(STATE.values())}".split()
+    with contextlib.suppress(OSError, ValueError):  # without nvidia-smi; if it answers otherwise
+        query = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        while query.poll() is None:
+            fetch(epoch())
+        return dict(zip(STATE, map(float, query.communicate()[0].split(","))))
+    return {}
+
+
+def compete(make: Callable[..., Epoch], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A contestant sets up, then is built and checked, then timed, again and again: a row each."""
     problem = Problem(options.hidden, options.arithmetic, options.batch, options.steps)
-    expected = fetch(problem.train(MnistNetNaive(784, problem.hidden, 10)))
+    expected = problem.expected()
+    yield {}
     epoch = make(problem, options)
-    first = fetch(epoch())
-    row: dict[str, Any] = {"check": check(problem, expected, first)}
-    if problem.model:
-        row |= {"losses": first[::20].tolist(), "accuracy": test(problem.model)}
-    times = measure(epoch, repeats=options.repeats)
-    if backend.name == "gpu":
-        xp.cuda.runtime.profilerStart()  # the last epoch is the one that ncu profiles
-    if not fetch(epoch()).mean() < first.mean():
-        raise ValueError(f"no longer learns after {options.repeats} epochs")
-    clocks = {"host": times.host, "gpu": times.gpu, "wall": times.wall}
-    return row | {k: x if x is None else results.summary(1e3 * x) for k, x in clocks.items()}
+    first, all_losses = fetch(epoch()), []
+    checked = {"check": check(problem, expected, first)}
+    yield checked | (check_network(problem, epoch, first) if problem.model else {})
+
+    found: dict[str, Any] = {}
+    while True:
+        if options.repeats > 1:
+            begin = time.perf_counter()
+            while time.perf_counter() < begin + WARM_UP:
+                fetch(epoch())
+        times = measure(lambda: all_losses.append(epoch()), repeats=options.repeats, warm_up=0)
+        if not fetch(all_losses[-1]).mean() < first.mean():
+            raise ValueError(f"no longer learns after {options.repeats} epochs")
+        found = {"state": found.get("state") or state(epoch)}
+        for clock in CLOCKS:
+            seconds = getattr(times, clock)
+            found[clock] = None if seconds is None else results.summary(1e3 * seconds)
+        yield found
 
 
-def main(make: Callable[..., Epoch], **choices: Sequence[str]) -> None:
-    """A contestant's command line; prints its row. Its own `choices` start with the default."""
+def main(make: Callable[..., Epoch], *frameworks: str, **choices: Sequence[str]) -> None:
+    """A contestant's command line; its own `choices` start with the default.
+
+    For each line of its standard input it does its next part and prints a row: see `compete`.
+    """
     parser = argparse.ArgumentParser(description="Prints a contestant's row: milliseconds an epoch")
     numbers = {"hidden": 30, "batch": BATCH_SIZE, "steps": None, "repeats": 7}
     for name, default in numbers.items():
@@ -119,10 +184,14 @@ def main(make: Callable[..., Epoch], **choices: Sequence[str]) -> None:
     for name, values in ({"arithmetic": ARITHMETICS} | choices).items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
     options = parser.parse_args()
+    rows = compete(make, options)
     try:
-        row = compete(make, options)
+        for framework in frameworks:
+            importlib.import_module(framework)
+        for _ in sys.stdin:
+            print(json.dumps(next(rows)), flush=True)
     except Exception as error:
         traceback.print_exc()
         what = "absent" if isinstance(error, (Absent, ImportError)) else "failed"
         row = {what: f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    print(json.dumps(row))
+        print(json.dumps(row), flush=True)

@@ -36,7 +36,7 @@ def rung(problem: Problem, options: Namespace) -> Epoch:
 
 
 if __name__ == "__main__":
-    plans = "own", "Plans", "UncheckedPlans", "MeasuredPlans", "OwnEpilogPlans"
+    plans = "own", "Plans", "UncheckedPlans", "OwnEpilogPlans"
     launch = "own", "Loop", "Graph"
     names, images = list(networks.NETWORKS), ("resident", "loaded")
     main(rung, network=names, images=images, plans=plans, launch=launch)

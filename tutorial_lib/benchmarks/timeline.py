@@ -92,7 +92,7 @@ def run_counters() -> None:
     Compare the kernels with each other: the profiler slows them. Absent if it fails.
     """
     ncu = "ncu --clock-control none --profile-from-start off --section SpeedOfLight"
-    for name, width in itertools.product(("inplace", "tuned", "merged", "one-kernel"), (30, 512)):
+    for name, width in itertools.product(("inplace", "merged", "one-kernel"), (30, 512)):
         rung = f"tutorial_lib.benchmarks.rung --network {name} --hidden {width} --steps 1"
         command = [*ncu.split(), sys.executable, "-m", *rung.split()]
         if subprocess.run(command, timeout=150).returncode:

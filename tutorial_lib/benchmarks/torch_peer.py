@@ -12,6 +12,8 @@ from typing import Any
 from tutorial_lib import backend
 from tutorial_lib.benchmarks.contest import LEARNING_RATE, TF32, Absent, Epoch, Problem, main
 
+MODES = {"compiled": None, "autotuned": "max-autotune-no-cudagraphs"}  # captured all the same
+
 
 def step_of(form: str, weights: list[Any], copies: list[Any], n: int) -> Callable[..., None]:
     """The step in one of its forms, for batches of n images. In half precision, the matmuls read
@@ -21,7 +23,7 @@ def step_of(form: str, weights: list[Any], copies: list[Any], n: int) -> Callabl
 
     rate, ones = LEARNING_RATE / n, torch.ones(n, device=weights[0].device)
     optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, fused=backend.name == "gpu")
-    rounded = copies is not weights
+    rounded, compiles = copies is not weights, form in MODES
 
     def eager(x: Any, t: Any, p: Any) -> None:
         """As one writes it: autograd, given the gradient of the logits, and an optimizer."""
@@ -33,51 +35,48 @@ def step_of(form: str, weights: list[Any], copies: list[Any], n: int) -> Callabl
         optimizer.zero_grad()
 
     def descend(w: Any, a: Any, b: Any) -> None:
-        """``w -= rate a b`` in the float32 of w, in one matmul."""
-        if rounded and backend.name == "gpu":
+        """``w -= rate a b`` in the float32 of w, in one matmul; ``torch.compile`` takes a matmul
+        and a fused kernel. Its gradients are rounded once more, as autograd's are."""
+        if compiles:
+            w -= rate * (a @ b).float()
+        elif rounded and backend.name == "gpu":
             torch.addmm(w, a, b, torch.float32, alpha=-rate, out=w)
         else:  # on the CPU, torch has no product of another type than its operands
             w.addmm_(a.float(), b.float(), alpha=-rate)
 
-    def by_hand(x: Any, t: Any, p: Any) -> None:
+    def descend_bias(b: Any, grad: Any) -> None:
+        if compiles or grad.dtype != torch.float32:
+            b -= rate * grad.sum(dim=0, dtype=torch.float32)
+        else:
+            b.addmv_(grad.T, ones, alpha=-rate)
+
+    def by_hand(x: Any, t: Any, p: Any, weights: list[Any], copies: list[Any]) -> None:
         """Eleven operations: four add a scaled gradient to a weight, in place."""
         wh, bh, wo, bo = copies
-        main_wh, main_bh, main_wo, main_bo = weights
-        hidden = torch.addmm(bh, x, wh.T).relu_()  # (n, H)
+        if form == "activation":  # one less
+            hidden = torch._addmm_activation(bh, x, wh.T)  # (n, H)
+        else:
+            hidden = torch.addmm(bh, x, wh.T).relu_()
         torch.sigmoid(torch.addmm(bo, hidden, wo.T).float(), out=p)
         grad = p - t
         narrow = grad.to(x.dtype)
         grad_hidden = torch.ops.aten.threshold_backward(narrow @ wo, hidden, 0)  # (n, H)
-        descend(main_wo, narrow.T, hidden)
-        main_bo.addmv_(grad.T, ones, alpha=-rate)
-        descend(main_wh, grad_hidden.T, x)
-        if rounded:
-            main_bh.add_(grad_hidden.sum(dim=0, dtype=torch.float32), alpha=-rate)
-            torch._foreach_copy_(copies, weights)
-        else:
-            main_bh.addmv_(grad_hidden.T, ones, alpha=-rate)
-
-    def for_compiler(x: Any, t: Any, p: Any, weights: list[Any], copies: list[Any]) -> None:
-        """Through ``torch.compile``, each update is a matmul and one fused kernel, in which half
-        precision is rounded, too. Its gradients are rounded once more, as autograd's are."""
-        wh, bh, wo, bo = copies
-        hidden = torch.addmm(bh, x, wh.T).relu()  # (n, H)
-        probabilities = torch.sigmoid(torch.addmm(bo, hidden, wo.T).float())
-        grad = probabilities - t
-        narrow = grad.to(x.dtype)
-        grad_hidden = (narrow @ wo) * (hidden > 0)  # (n, H)
-        sums = grad_hidden.sum(dim=0, dtype=torch.float32), grad.sum(dim=0)
-        gradients = grad_hidden.T @ x, sums[0], narrow.T @ hidden, sums[1]
-        for w, copy, gradient in zip(weights, copies, gradients):
-            w -= rate * gradient.float()
-            if rounded:
+        descend(weights[2], narrow.T, hidden)
+        descend_bias(weights[3], grad)
+        descend(weights[0], grad_hidden.T, x)
+        descend_bias(weights[1], grad_hidden)
+        if rounded and compiles:
+            for w, copy in zip(weights, copies):
                 copy.copy_(w)
-        p.copy_(probabilities)
+        elif rounded:
+            torch._foreach_copy_(copies, weights)
 
-    if form == "compiled":
-        compiled = torch.compile(for_compiler, dynamic=False, fullgraph=True)
-        return lambda x, t, p: compiled(x, t, p, weights, copies)
-    return eager if form == "eager" else by_hand
+    if form == "eager":
+        return eager
+    step = by_hand
+    if compiles:
+        step = torch.compile(by_hand, dynamic=False, fullgraph=True, mode=MODES[form])
+    return lambda x, t, p: step(x, t, p, weights, copies)
 
 
 def captured(epoch: Epoch, weights: list[Any]) -> Epoch:
@@ -134,4 +133,4 @@ def peer(problem: Problem, options: Namespace) -> Epoch:
 
 
 if __name__ == "__main__":
-    main(peer, form=("eager", "graph", "compiled"))
+    main(peer, "torch", form=("eager", "graph", "activation", *MODES))

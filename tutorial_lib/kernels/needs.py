@@ -64,7 +64,7 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
     else:
         return ""
     merged = kernel == "epoch" and not problem("output_layer", hidden, device)
-    remedy = "MnistNetMerged" if merged else "MnistNetTuned"
+    remedy = "MnistNetMerged" if merged else "MnistNetCaptured"
     wish = f"{network} with {hidden:,} hidden units needs a GPU {need}"
     return f"{wish}; this one, {device.name}, {found}: take {remedy}"
 

@@ -13,7 +13,7 @@ from tutorial_lib.networks.base import MnistNetBase
 from tutorial_lib.networks.epochs import Graph, Loop
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.half import MnistNetHalf
-from tutorial_lib.networks.inplace import MnistNetInPlace, MnistNetTuned
+from tutorial_lib.networks.inplace import MnistNetInPlace
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.one_kernel import MnistNetMerged, MnistNetOneKernel, MnistNetTwin
 from tutorial_lib.networks.plans import MeasuredPlans, OwnEpilogPlans, Plans, UncheckedPlans
@@ -29,7 +29,6 @@ NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "inplace": partial(MnistNetInPlace, plans=UncheckedPlans, launch=Loop),
     "captured": MnistNetCaptured,
     "own-epilog": MnistNetOwnEpilog,
-    "tuned": partial(MnistNetTuned, plans=MeasuredPlans, launch=Graph),
     "merged": partial(MnistNetMerged, plans=MeasuredPlans, launch=Graph),
     "one-kernel": MnistNetOneKernel,
     "half": MnistNetHalf,

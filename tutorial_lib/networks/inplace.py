@@ -2,12 +2,8 @@
 
 from tutorial_lib import kernels
 from tutorial_lib.backend import Array, MatmulEpilog, xp
-from tutorial_lib.graphs import Branch
-from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.plans import MeasuredPlans, UncheckedPlans
-
-TILE = 64  # columns; 784 are 12 tiles and a quarter, for which the H200 needs a wave of its own
+from tutorial_lib.networks.plans import UncheckedPlans
 
 
 class MnistNetInPlace(MnistNet):
@@ -26,27 +22,6 @@ class MnistNetInPlace(MnistNet):
         update_output(self, hidden, grad, learning_rate)
         self.bias_hidden -= learning_rate * grad_bias_hidden
         self.plans.descend("update_hidden", self.weights_hidden, grad_hidden, x, learning_rate)
-
-
-class MnistNetTuned(MnistNet):
-    """The step of `MnistNetInPlace`, with what is independent side by side.
-
-    The small updates run beside the large one, which gets a width of whole tiles; the columns left
-    over are a matmul of their own.
-    """
-
-    default_plans, default_launch = MeasuredPlans, Graph
-    ten_outputs = True
-
-    def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
-        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
-        hidden, grad, grad_hidden, grad_bias_hidden = back_to_hidden(self, x, labels, loss)
-        with Branch() as side:
-            update_output(self, hidden, grad, learning_rate)
-            self.bias_hidden -= learning_rate * grad_bias_hidden
-        weights = self.weights_hidden
-        self.plans.descend("update_hidden", weights, grad_hidden, x, learning_rate, tile=TILE)
-        side.join()
 
 
 def back_to_hidden(net: MnistNet, x: Array, labels: Array, loss: Array) -> tuple[Array, ...]:

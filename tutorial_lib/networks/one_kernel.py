@@ -10,7 +10,6 @@ from tutorial_lib.kernels import in_numpy
 from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
-from tutorial_lib.networks.inplace import TILE
 from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.plans import MeasuredPlans
@@ -30,7 +29,7 @@ class MnistNetMerged(MnistNet):
         super().check_sizes()
         if self.num_hidden > MAX_MERGED:
             limit = f"the kernel of the output layer takes at most {MAX_MERGED:,} hidden units"
-            raise ValueError(f"{limit}, not {self.num_hidden:,}: take MnistNetTuned")
+            raise ValueError(f"{limit}, not {self.num_hidden:,}: take MnistNetCaptured")
         require("output_layer", self.num_hidden)
 
     def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
@@ -45,7 +44,7 @@ class MnistNetMerged(MnistNet):
             small = self.weights_output, self.bias_hidden, self.bias_output
             kernels.update_small(sums, *small, loss, learning_rate)
         operands = self.weights_hidden, grad_hidden.T, x, learning_rate
-        self.plans.descend("update_hidden", *operands, tile=TILE)
+        self.plans.descend("update_hidden", *operands)
         side.join()
 
 

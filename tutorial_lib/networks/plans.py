@@ -4,7 +4,7 @@ from typing import Any
 
 from tutorial_lib import kernels
 from tutorial_lib.backend import Array, Matmul, MatmulComputeType, MatmulEpilog, MatmulOptions, xp
-from tutorial_lib.graphs import Branch, captured_time
+from tutorial_lib.graphs import captured_time
 from tutorial_lib.networks.inputs import place
 
 # Of the matmuls in the book's own kernels, by compute type.
@@ -54,22 +54,9 @@ class Plans:
             self.planned[key], self.places[key] = mm, place(operands)
         return self.planned[key].execute(algorithm=self.algorithms[key])
 
-    def descend(
-        self, name: str, weights: Array, a: Array, b: Array, learning_rate: float, tile: int = 0
-    ) -> None:
-        """``weights -= learning_rate · a b`` in place: weights (M, N), a (M, n), b (n, N).
-
-        With `tile`, the columns that do not fill a whole tile are a matmul of their own, which may
-        run beside the other.
-        """
-        whole = weights.shape[1] // tile * tile if tile else 0
-        if 0 < whole < weights.shape[1]:
-            with Branch() as beside:
-                self.descend(name, weights[:, whole:], a, b[:, whole:], learning_rate)
-            self.descend(name, weights[:, :whole], a, b[:, :whole], learning_rate)
-            beside.join()
-        else:
-            self.run(name, a, b, weights, alpha=-learning_rate)
+    def descend(self, name: str, weights: Array, a: Array, b: Array, learning_rate: float) -> None:
+        """``weights -= learning_rate · a b`` in place: weights (M, N), a (M, n), b (n, N)."""
+        self.run(name, a, b, weights, alpha=-learning_rate)
 
     def plan(self, mm: Matmul, c: Array | None, **epilog: Any) -> Any:
         """Plan the matmul; returns the algorithm to run it with, None for cuBLASLt's first."""

@@ -1,6 +1,5 @@
 """A contestant with a fault, in a process of its own: what a benchmark has to survive."""
 
-import atexit
 import importlib
 import os
 import sys
@@ -12,14 +11,19 @@ from tutorial_lib.backend import xp
 from tutorial_lib.benchmarks.contest import fetch, main
 from tutorial_lib.networks import MnistNetNaive
 
+
+def fail():
+    raise RuntimeError("launch\n  failed")
+
+
 BEFORE = {
     "hang": lambda: time.sleep(600),
     "crash": os.abort,
     "quit": lambda: sys.exit("the driver is gone"),
     "silent": lambda: os._exit(0),
-    "late": lambda: atexit.register(lambda: sys.stdout.flush() or os._exit(3)),
     "import": lambda: importlib.import_module("no_such_framework"),
 }
+LATER = {"later": fail, "hang_later": BEFORE["hang"], "crash_later": os.abort}
 
 
 def faulty(problem, options):
@@ -33,8 +37,8 @@ def faulty(problem, options):
 
     def epoch():
         epochs.append(1)
-        if fault == "later" and len(epochs) > 2:
-            raise RuntimeError("launch\n  failed")
+        if len(epochs) > 2:
+            LATER.get(fault, bool)()
         losses = problem.train(model)
         if fault == "nan":
             losses[3] = np.nan
@@ -46,4 +50,4 @@ def faulty(problem, options):
 
 
 if __name__ == "__main__":
-    main(faulty, fault=["none", *BEFORE, "tf32", "later", "nan", "frozen", "short"])
+    main(faulty, fault=["none", *BEFORE, *LATER, "tf32", "nan", "frozen", "short"])

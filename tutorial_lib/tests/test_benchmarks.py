@@ -8,10 +8,10 @@ import pytest
 
 from tutorial_lib import MnistNet, MnistNetNaive, backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, sweep, timeline
+from tutorial_lib.benchmarks import contest, fusion, ladder, profiler, readme, timeline, turns
 from tutorial_lib.benchmarks.contest import BFLOAT16, FLOAT16, FLOAT32, HALF, TF32, Problem
 from tutorial_lib.benchmarks.elementwise import C, arguments, forms, outcome
-from tutorial_lib.benchmarks.ladder import Entrant, row_of
+from tutorial_lib.benchmarks.field import Entrant
 from tutorial_lib.benchmarks.torch_peer import peer
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, sigmoid
@@ -33,15 +33,23 @@ def folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+def row_of(script, arithmetic=FLOAT32, **options):
+    """The row of a contestant after its first turn."""
+    contestant = turns.Contestant(Entrant("x", "peer", script, arithmetic), **options)
+    for _ in range(3):
+        contestant.go_on(60)
+    contestant.end()
+    return contestant.row
+
+
 @pytest.mark.parametrize(
     ("fault", "what", "reason"),
     [
         ("import", "absent", "ModuleNotFoundError: No module named 'no_such_framework'"),
-        ("crash", "failed", "status -6 after 0 rows: .*"),
-        ("quit", "failed", "status 1 after 0 rows: the driver is gone"),
-        ("silent", "failed", "status 0 after 0 rows: .*"),
-        ("late", "failed", "status 3 after 1 rows: .*"),
-        ("hang", "failed", "took more than 2 s"),
+        ("crash", "failed", "status -6: .*"),
+        ("quit", "failed", "status 1: the driver is gone"),
+        ("silent", "failed", "status 0: .*"),
+        ("crash later", "failed", "status -6: .*"),
         ("later", "failed", "RuntimeError: launch failed"),
         ("tf32", "failed", "ValueError: first ten losses differ by up to .*, more than 5e-06"),
         ("nan", "failed", "ValueError: first ten losses differ by up to nan, more than 5e-06"),
@@ -50,29 +58,36 @@ def folder(monkeypatch, tmp_path):
     ],
 )
 def test_every_fault_ends_as_a_row_with_its_reason(fault, what, reason, monkeypatch):
-    monkeypatch.setattr(ladder, "__package__", "tutorial_lib.tests")
-    row = row_of(f"faulty --fault {fault}", limit=2 if fault == "hang" else 60, **SMALL)
+    monkeypatch.setattr(turns, "__package__", "tutorial_lib.tests")
+    row = row_of(f"faulty --fault {fault.replace(' ', '_')}", **SMALL)
     assert list(row) == [what]
     assert re.fullmatch(reason, row[what])
 
 
-def test_a_field_is_timed_in_two_rounds_and_the_rest_runs_on(capsys, monkeypatch):
-    monkeypatch.setattr(ladder, "__package__", "tutorial_lib.tests")
+def test_a_field_is_built_side_by_side_and_timed_in_two_rounds_and_the_rest_runs_on(
+    capsys, monkeypatch
+):
+    monkeypatch.setattr(turns, "__package__", "tutorial_lib.tests")
+    monkeypatch.setattr(turns, "BUILD", 30)
+    monkeypatch.setattr(turns, "TURN", 2)
     field = [
         Entrant("good", "rung", "faulty --repeats 2"),
         Entrant("bad", "peer", "faulty --fault crash"),
-        Entrant("other", "peer", "faulty"),
+        Entrant("late", "peer", "faulty --fault hang_later"),
+        Entrant("tuned", "peer", "faulty", alone=True),
         Entrant("narrow", "rung", "faulty", widest=7),
         Entrant("wide", "rung", "faulty", narrowest=9),
     ]
-    ladder.run("some", field, [8], 12, ["graphs.py"], widths=[8])
+    ladder.run("some", field, [8], 12, widths=[8])
     record = results.load("some_cpu" if backend.name == "cpu" else "some_part")
-    good, *_, narrow, wide = (contestant["widths"] for contestant in record["contestants"])
-    assert (len(good["8"]["wall"]["samples"]), narrow, wide) == (4, {}, {})
-    assert record["sources"] == {"graphs.py": results.digest("graphs.py")}
-    printed = capsys.readouterr().out
-    assert re.findall(r"^    8 (\w).*32: ", printed, re.M) == list("gboog")  # bad failed before
-    assert "| bad | failed |\n" in printed  # no column without a contestant
+    rows = {c["name"]: c["widths"].get("8", {}) for c in record["contestants"]}
+    assert (len(rows["good"]["wall"]["samples"]), len(rows["tuned"]["wall"]["samples"])) == (4, 16)
+    assert (rows["late"], rows["narrow"]) == ({"failed": "took more than 2 s"}, {})
+    assert ("state" in rows["good"], rows["wide"]) == (True, {})
+    said = re.findall(r"^    8 (\w+), float32: (\w+)", capsys.readouterr().out, re.M)
+    built = [("good", "checked"), ("bad", "status"), ("late", "checked")]
+    assert sorted(said[:7]) == sorted([*built, *zip(("good", "bad", "late", "tuned"), ["set"] * 4)])
+    assert [who for who, _ in said[7:]] == ["tuned", "good", "late", "tuned", "tuned", "good"]
 
 
 # The first ten losses tell the arithmetic; later, where units cross zero, wide networks may differ.
@@ -102,7 +117,7 @@ def test_what_computes_in_float32_is_not_timed_as_half_precision(arithmetic):
 
 
 @pytest.mark.parametrize(
-    "script", ["rung --network merged", "numpy_loop", "torch_peer", sweep.FIELD[0].script]
+    "script", ["rung --network merged", "rung --network fused", "numpy_loop", "torch_peer"]
 )
 def test_contestants_agree_with_the_plain_network(script):
     row = row_of(script, hidden=30, batch=64, steps=12, repeats=2)
@@ -122,7 +137,7 @@ def test_a_network_in_half_precision_competes_with_its_losses_and_accuracy(arith
 
 
 @pytest.mark.parametrize("arithmetic", [FLOAT32, *HALF])
-@pytest.mark.parametrize("form", ["graph", "compiled"])
+@pytest.mark.parametrize("form", ["graph", "activation", "compiled"])
 def test_the_steps_that_are_captured_on_a_gpu_compute_the_same(form, arithmetic, monkeypatch):
     """Without the capture, and without the compiler."""
     monkeypatch.setattr("torch.compile", lambda function, **options: function)
@@ -186,7 +201,6 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(command, message, capsys, m
     [
         ("gpu", "ladder", ["ladder", "ladder_part"]),
         ("gpu", "ladder --quick", ["ladder_quick"]),
-        ("gpu", "arithmetics", ["arithmetics", "arithmetics_part"]),
         ("gpu", "ladder --widths 30", ["ladder_part"]),
         ("gpu", "ladder --only naive", ["ladder_part"]),
         ("cpu", "ladder", ["ladder_cpu"]),
@@ -196,7 +210,11 @@ def test_the_readme_is_written_by_a_whole_ladder_on_a_gpu_alone(
     on, command, written, folder, monkeypatch
 ):
     row = {"gpu": None, "check": {}} | dict.fromkeys(("host", "wall"), results.summary([1.25]))
-    monkeypatch.setattr(ladder, "row_of", lambda script, **options: dict(row))
+
+    def race(entrants, rounds, **options):
+        return (Namespace(entrant=entrant, row=row) for entrant in entrants)
+
+    monkeypatch.setattr(ladder, "race", race)
     monkeypatch.setattr(ladder, "backend", Namespace(name=on))
     command_line.main(command.split())
     assert sorted(path.stem for path in folder.glob("*.json")) == sorted([*READ, *written])

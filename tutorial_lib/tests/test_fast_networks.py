@@ -12,22 +12,14 @@ from tutorial_lib.backend import MatmulComputeType, to_numpy
 from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, one_hot
 from tutorial_lib.graphs import CaptureError
-from tutorial_lib.networks import (
-    NETWORKS,
-    Graph,
-    Loop,
-    MnistNetHalf,
-    MnistNetOneKernel,
-    Plans,
-    plans,
-)
+from tutorial_lib.networks import Graph, Loop, MnistNetHalf, MnistNetOneKernel, Plans, plans
 from tutorial_lib.networks.half import half
 from tutorial_lib.tests.test_networks import DENSE, VIEWS, by_name, every_network
 
-STEPS = [MnistNet, networks.MnistNetInPlace, networks.MnistNetTuned, networks.MnistNetMerged]
+STEPS = [MnistNet, networks.MnistNetInPlace, networks.MnistNetMerged]
 PLANS = [Plans, networks.UncheckedPlans, networks.MeasuredPlans]
 COMBINATIONS = [(MnistNetNaive, Plans, Loop), *itertools.product(STEPS, PLANS, [Loop, Graph])]
-CAPTURED = ["captured", "tuned", "merged"]
+CAPTURED = ["captured", "merged"]
 
 
 def data(count, num_inputs=784, seed=0):
@@ -288,9 +280,10 @@ def test_measured_plans_run_the_fastest_algorithm_and_their_timing_trains_nothin
 
     monkeypatch.setattr(plans, "Matmul", TwoWays)
     monkeypatch.setattr(plans, "captured_time", time)
-    with NETWORKS["tuned"](130, 8, 10, launch=Loop) as model:  # a graph puts the weights back
+    fast = {"plans": networks.MeasuredPlans, "launch": Loop}  # a graph puts the weights back
+    with networks.MnistNetInPlace(130, 8, 10, **fast) as model:
         assert_same_epoch(model, MnistNetNaive(130, 8, 10), *data(64, 130), n=16)
-    assert timed == [2.0, 1.0] * 6  # update_hidden in two pieces
+    assert timed == [2.0, 1.0] * 5
     assert set(used) == {1.0}
 
 

@@ -72,11 +72,18 @@ SHARED, OF_8 = "of shared memory in a block", "clusters of 8 blocks at once"
 @pytest.mark.parametrize(
     ("kernel", "hidden", "gpu", "need", "found", "remedy"),
     [
-        ("epoch", 30, device(89), "of compute capability 9.0 or higher", "is of 8.9", "Tuned"),
-        ("output_layer", 8192, device(120), f"with 112 KB {SHARED}", "has 99 KB", "Tuned"),
+        ("epoch", 30, device(89), "of compute capability 9.0 or higher", "is of 8.9", "Captured"),
+        ("output_layer", 8192, device(120), f"with 112 KB {SHARED}", "has 99 KB", "Captured"),
         ("epoch", 512, device(120), f"with 226 KB {SHARED}", "has 99 KB", "Merged"),
         ("epoch", 512, device(90, 12), f"that runs 13 {OF_8}", "runs 12", "Merged"),
-        ("epoch", 30, device(90, 0), "that runs 1 cluster of 16 blocks at once", "runs 0", "Tuned"),
+        (
+            "epoch",
+            30,
+            device(90, 0),
+            "that runs 1 cluster of 16 blocks at once",
+            "runs 0",
+            "Captured",
+        ),
     ],
 )
 def test_a_refusal_is_one_sentence_with_the_remedy(kernel, hidden, gpu, need, found, remedy):
@@ -104,7 +111,9 @@ def test_the_tables_that_a_reader_sees_say_what_the_code_says():
 @pytest.mark.parametrize("network", [MnistNetMerged, MnistNetOneKernel])
 def test_a_network_that_the_gpu_cannot_run_is_refused_when_it_is_made(network, monkeypatch):
     monkeypatch.setattr(needs, "this_device", lambda: device(86))
-    with pytest.raises(RuntimeError, match=rf"^{network.__name__} with 30 hidden .* MnistNetTuned"):
+    with pytest.raises(
+        RuntimeError, match=rf"^{network.__name__} with 30 hidden .* MnistNetCaptured"
+    ):
         network(784, 30, 10)
     for able in (device(90), None):  # without a GPU, nothing is required
         monkeypatch.setattr(needs, "this_device", lambda able=able: able)

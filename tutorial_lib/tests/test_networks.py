@@ -125,8 +125,8 @@ def test_a_parameter_cannot_be_bound_to_another_array(network, name):
     [
         (NETWORKS, (0, 30, 10), "at least one unit, got 0-30-10"),
         (NETWORKS, (784, 30, -1), "at least one unit"),
-        (["inplace", "captured", "tuned", "merged", "half"], (784, 30, 9), "10 outputs, not 9"),
-        (["merged"], (1, 17_153, 10), "at most 17,152 hidden units.*take MnistNetTuned"),
+        (["inplace", "captured", "merged", "half"], (784, 30, 9), "10 outputs, not 9"),
+        (["merged"], (1, 17_153, 10), "at most 17,152 hidden units.*take MnistNetCaptured"),
         (["one-kernel"], (784, 513, 10), "up to 512, not 784-513-10: take MnistNetMerged"),
         (["one-kernel"], (783, 30, 10), "take MnistNetMerged"),
         (["one-kernel"], (784, 30, 9), "take MnistNetMerged"),
