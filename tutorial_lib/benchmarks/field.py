@@ -44,7 +44,7 @@ FIELD = (
     *_in(BOTH, "captured epoch", "rung", "rung --network captured"),
     Entrant("own epilog, 3xTF32", "rung", "rung --network own-epilog", narrowest=512),
     Entrant("own epilog", "rung", "rung --network own-epilog", TF32, narrowest=512),
-    *_in(BOTH, "merged kernels", "rung", "rung --network merged", alone=True),
+    *_in(BOTH, "merged kernels", "rung", "rung --network merged"),
     Entrant("one kernel, 3xTF32", "rung", "rung --network one-kernel"),
     Entrant("one kernel", "rung", "rung --network one-kernel", TF32),
     *_in(HALF, "half precision", "rung", "rung --network half"),

@@ -29,7 +29,7 @@ NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "inplace": partial(MnistNetInPlace, plans=UncheckedPlans, launch=Loop),
     "captured": MnistNetCaptured,
     "own-epilog": MnistNetOwnEpilog,
-    "merged": partial(MnistNetMerged, plans=MeasuredPlans, launch=Graph),
+    "merged": MnistNetMerged,
     "one-kernel": MnistNetOneKernel,
     "half": MnistNetHalf,
 }

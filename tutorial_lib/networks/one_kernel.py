@@ -12,7 +12,7 @@ from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.plans import MeasuredPlans
+from tutorial_lib.networks.plans import UncheckedPlans
 
 MAX_MERGED = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
 MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at once
@@ -21,7 +21,7 @@ MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at on
 class MnistNetMerged(MnistNet):
     """The two large matmuls stay nvmath's; all that touches the output layer is one kernel."""
 
-    default_plans, default_launch = MeasuredPlans, Graph
+    default_plans, default_launch = UncheckedPlans, Graph
     ten_outputs = True
 
     def check_sizes(self) -> None:
