@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib import backend, results
-from tutorial_lib.benchmarks import readme
+from tutorial_lib.benchmarks import ladder, readme
 from tutorial_lib.timing import Times, measure
 
 
@@ -108,6 +108,20 @@ def test_the_ladder_s_tables_have_a_row_for_each_contestant_and_a_note_for_each_
     ]
     assert results.milliseconds(record(), "theirs", 30, "tf32") == 12.34
     assert results.milliseconds(record(), "ours", 8192) is None
+
+
+FLOORS = [("ours", "float32", 8192, 23.42), ("ours, 3xTF32", "float32", 8192, 9.503)]
+FLOORS += [("ours", "tf32", 8192, 3.168), ("ours", "bfloat16", 8192, 1.584)]
+FLOORS += [("ours", "tf32", 30, 0.05606), ("ours", "float16", 30, 0.02803)]
+
+
+@pytest.mark.parametrize(("name", "arithmetic", "width", "milliseconds"), FLOORS)
+def test_the_floor_is_arithmetic_in_wide_networks_and_memory_in_narrow_ones(
+    name, arithmetic, width, milliseconds
+):
+    on = {"machine": "one NVIDIA H100 80GB HBM3", "steps": 234}
+    found = ladder.floor(on, {"name": name, "arithmetic": arithmetic}, width)
+    assert found == pytest.approx(milliseconds, rel=1e-3)
 
 
 def test_what_changed_since_is_told_of_a_record_and_of_each_contestant():
