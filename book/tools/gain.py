@@ -55,15 +55,20 @@ def facts() -> dict[str, Any]:
     }
 
 
-def picture() -> str:
-    """The text of the SVG."""
+def render(template: str, **values: Any) -> str:
+    """The text that a template of this folder makes of the values."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TOOLS),
         trim_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    return templates.get_template("gain.svg.jinja").render(facts())
+    return templates.get_template(template).render(values)
+
+
+def picture() -> str:
+    """The text of the SVG."""
+    return render("gain.svg.jinja", **facts())
 
 
 def main() -> None:

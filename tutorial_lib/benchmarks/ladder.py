@@ -1,13 +1,15 @@
 """The ladder: every rung of the book and every peer in one run, its record and its table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import readme
-from tutorial_lib.benchmarks.contest import Absent
+from tutorial_lib.benchmarks.contest import FLOAT32, HALF, TF32, Absent
 from tutorial_lib.benchmarks.field import Entrant, sources
 from tutorial_lib.benchmarks.turns import race
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
+from tutorial_lib.networks.base import step_flops
 
 
 def run(
@@ -52,6 +54,17 @@ def run(
         if command == "ladder":
             put()
     print(f"{readme.ladder(results.load(name))}\n\nWritten to {name}.json in book/results")
+
+
+def floor(record: dict[str, Any], contestant: dict[str, Any], width: int) -> float:
+    """Milliseconds that its epoch takes at least: its matmuls at the card's peak for their
+    arithmetic, or its images read from memory once, whichever is longer."""
+    card, arithmetic = results.card(record["machine"]), contestant["arithmetic"]
+    rate = {FLOAT32: card.peak, TF32: card.tf32}.get(arithmetic, 2 * card.tf32)
+    rate = card.tf32 / 3 if "3xTF32" in contestant["name"] else rate
+    images = BATCH_SIZE * 784 * (2 if arithmetic in HALF else 4)
+    seconds = record["steps"] * max(step_flops(width) / rate, images / card.bandwidth)
+    return 1e3 * seconds
 
 
 def put() -> None:

@@ -10,6 +10,7 @@ from tutorial_lib.training import test
 
 README = results.RESULTS.parents[1] / "README.md"
 BEGIN, END = "<!-- record: python -m tutorial_lib.benchmarks ladder -->", "<!-- end -->"
+SPREAD = 0.02
 PUBLISHED = "<!-- published run: python -m tutorial_lib.benchmarks published -->"
 
 
@@ -22,35 +23,60 @@ def put(begin: str, table: str) -> None:
 
 
 def ladder(record: dict[str, Any]) -> str:
-    """Median milliseconds by width and arithmetic, the best of each in bold; machine and date."""
-    names = dict.fromkeys(contestant["name"] for contestant in record["contestants"])
-    header, columns, notes = ["ms per epoch"], [], []
+    """A table for each arithmetic, of milliseconds by width, the best in bold; how they were
+    measured; and what is stale, absent or has failed."""
+    parts, notes = [], []
     for arithmetic in ARITHMETICS:
-        for width in record["widths"]:
-            outcomes = [results.outcome(record, name, width, arithmetic) for name in names]
-            if not any(outcomes):
-                continue
-            header.append(f"{width} {arithmetic}")
-            best = min((o["wall"]["median"] for o in outcomes if "wall" in o), default=0)
-            columns.append([_cell(outcome, best) for outcome in outcomes])
-            for name, outcome in zip(names, outcomes):
+        rows = [c for c in record["contestants"] if c["arithmetic"] == arithmetic]
+        widths = [w for w in map(str, record["widths"]) if any(w in row["widths"] for row in rows)]
+        columns = [[row["widths"].get(width, {}) for row in rows] for width in widths]
+        times = [[_median(outcome) for outcome in column] for column in columns]
+        cells = [[_cell(o, min(t)) for o in column] for column, t in zip(columns, times)]
+        names = [row["name"] + " †" * bool(results.stale(row)) for row in rows]
+        lines = [line for line in zip(names, *cells) if {*line[1:]} - {"–"}]
+        header = [f"ms, {arithmetic}", *(f"{int(width):,} units" for width in widths)]
+        parts += [results.table(header, lines)] * bool(lines)
+        for width, column in zip(widths, columns):
+            for name, outcome in zip(names, column):
                 for what in {"absent", "failed"} & set(outcome):
-                    notes.append(f"- {name}, {header[-1]}, {what}: {outcome[what]}")
+                    notes.append(f"- {name}, {width} {arithmetic}, {what}: {outcome[what]}")
     versions = [f"{package} {version}" for package, version in record["versions"].items()]
-    about = f"{record['what']}. Median of the runs, {record['steps']} steps an epoch; "
-    about += f"{record['machine']}; {', '.join(versions)}; {record['date']}."
+    about = f"{record['what']}; {record['steps']} steps an epoch; medians, and in parentheses the "
+    about += f"quartiles where they differ by more than {SPREAD:.0%}; {record['machine']}"
+    about += f"{_states(record)}; {', '.join(versions)}; {record['date']}."
     if missing := ", ".join(record.get("not_measured", ())):  # the first look, in part older
         about += f" With a star: measured earlier, in another run. Not measured yet: {missing}."
-    return "\n\n".join([results.table(header, zip(names, *columns)), about, *notes])
+    if changed := ", ".join(results.stale(record)):
+        about += f"\n\n† Measured with other code: since then, {changed} changed."
+    return "\n\n".join([*parts, about, "\n".join(notes)]).rstrip()
+
+
+def _median(outcome: dict[str, Any]) -> float:
+    return outcome["wall"]["median"] if "wall" in outcome else float("inf")
 
 
 def _cell(outcome: dict[str, Any], best: float) -> str:
     if "wall" not in outcome:
         return "failed" if "failed" in outcome else "–"
-    time = outcome["wall"]["median"]
-    text = f"{time:,.0f}" if time >= 100 else f"{time:.1f}" if time >= 10 else f"{time:.2f}"
+    text = _digits(time := _median(outcome))
     text = f"**{text}**" if time == best else text
+    low, high = outcome["wall"].get("quartiles", (time, time))
+    text += f" ({_digits(low)}–{_digits(high)})" if high - low > SPREAD * time else ""
     return text + "*" * (outcome.get("measured") == "earlier")
+
+
+def _digits(time: float) -> str:
+    return f"{time:,.0f}" if time >= 100 else f"{time:.1f}" if time >= 10 else f"{time:.2f}"
+
+
+def _states(record: dict[str, Any]) -> str:
+    """In what state the GPU was: the smallest and the largest clock, power and temperature."""
+    outcomes = [o for c in record["contestants"] for o in c["widths"].values() if o.get("state")]
+    bounds = {unit: [] for o in outcomes for unit in o["state"]}
+    for unit, values in bounds.items():
+        values += [round(o["state"][unit]) for o in outcomes]
+    found = [f"{min(v):,} to {max(v):,} {unit.replace('C', '°C')}" for unit, v in bounds.items()]
+    return f" at {', '.join(found)}" if found else ""
 
 
 def run_published() -> None:

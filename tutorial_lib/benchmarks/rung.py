@@ -12,11 +12,10 @@ from tutorial_lib.dataset import per_image_loader
 def rung(problem: Problem, options: Namespace) -> Epoch:
     """A network by its name in `NETWORKS`, trained by its ``epoch`` over images on the device.
 
-    `plans` and `launch` name a class of `tutorial_lib.networks`; "own" keeps the network's own.
-    With `images` "loaded", as published: torch's DataLoader prepares them in every epoch.
+    `plans` names a class of `networks.plans`; "own" keeps the network's own. With `images`
+    "loaded", as published: torch's DataLoader prepares them in every epoch.
     """
-    chosen = {"plans": options.plans, "launch": options.launch}
-    given = {key: getattr(networks, name) for key, name in chosen.items() if name != "own"}
+    given = {} if options.plans == "own" else {"plans": getattr(networks, options.plans)}
     if problem.arithmetic == TF32:
         given["compute_type"] = MatmulComputeType.COMPUTE_32F_FAST_TF32
     if problem.arithmetic in HALF:
@@ -37,6 +36,5 @@ def rung(problem: Problem, options: Namespace) -> Epoch:
 
 if __name__ == "__main__":
     plans = "own", "Plans", "UncheckedPlans", "OwnEpilogPlans"
-    launch = "own", "Loop", "Graph"
     names, images = list(networks.NETWORKS), ("resident", "loaded")
-    main(rung, network=names, images=images, plans=plans, launch=launch)
+    main(rung, network=names, images=images, plans=plans)

@@ -13,7 +13,6 @@ from matplotlib.colors import to_hex
 from tutorial_lib import plotting, xp
 from tutorial_lib.distributed.ring import ring_all_reduce
 from tutorial_lib.kernels import launches
-from tutorial_lib.networks.inplace import TILE
 from tutorial_lib.plotting import grids
 from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, styled
 from tutorial_lib.reference.epilogs import mask_shape
@@ -167,7 +166,6 @@ def test_drawings_say_what_the_code_does():
     units, cluster, features = launches.cut(512)
     assert f"{cluster} blocks, {features} features each" in texts["cut"]
     assert f"{-(-512 // units)} clusters, {units} units each" in texts["cut"]
-    assert {f"{784 - 784 % TILE} columns", f"{784 % TILE} columns"} <= set(texts["step-graph"])
     values, packed = 4 * 8192 * 256, np.prod(mask_shape(8192, 256))
     numbers = Counter(float(text) for text in texts["traffic"] if text[0].isdigit())
     expected = {values: 6 + 2, 8192 * 256: 1, values + packed: 1 + 1}  # unfused, two kernels, one

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib import backend, results
-from tutorial_lib.benchmarks import readme
+from tutorial_lib.benchmarks import ladder, readme
 from tutorial_lib.timing import Times, measure
 
 
@@ -72,34 +72,63 @@ def test_a_digest_changes_with_the_code_alone_and_names_what_is_stale(old, new, 
     assert results.stale(measured) == files[1:] * ((old, new) in OTHER)
 
 
+def times(median, low=None, high=None, **more):
+    quartiles = [low or median, high or median]
+    return {"wall": {"median": median, "quartiles": quartiles}} | more
+
+
 def record(**more):
+    states = [{"state": {"MHz": mhz, "W": 99.6, "C": 40}} for mhz in (1980, 1755)]
+    was = {"sources": {"graphs.py": "0"}}
     contestants = [
-        ("naive", "float32", {"30": {"wall": {"median": 1234.5}, "measured": "earlier"}}),
-        ("ours", "float32", {"30": {"wall": {"median": 2.345}}, "8192": {"failed": "lost"}}),
-        ("ours", "tf32", {"30": {"absent": "not here"}}),
-        ("theirs", "tf32", {"30": {"wall": {"median": 12.34}}}),
+        ("naive", "float32", {"30": times(1234.5, 1220, 1240, **states[0])}, {}),
+        ("ours", "float32", {"30": times(2.345, 2.32, 2.37), "8192": {"failed": "lost"}}, was),
+        ("ours", "tf32", {"30": {"absent": "not here"}}, {}),
+        ("theirs", "tf32", {"30": times(12.34, **states[1])}, {}),
     ]
-    contestants = [dict(zip(("name", "arithmetic", "widths"), c)) for c in contestants]
+    keys = "name", "arithmetic", "widths"
+    contestants = [dict(zip(keys, c)) | c[-1] for c in contestants]
     head = {"what": "A look", "machine": "one H200", "date": "2030-01-02", "steps": 234}
     rest = {"versions": {"numpy": "2.5"}, "widths": [30, 8192], "contestants": contestants}
     return head | rest | more
 
 
-def test_the_ladder_s_table_has_a_row_for_each_contestant_and_a_note_for_each_gap():
+def test_the_ladder_s_tables_have_a_row_for_each_contestant_and_a_note_for_each_gap():
     assert readme.ladder(record()).split("\n\n") == [
-        "| ms per epoch | 30 float32 | 8192 float32 | 30 tf32 |\n"
-        "| :-- | --: | --: | --: |\n"
-        "| naive | 1,234* | – | – |\n"
-        "| ours | **2.35** | failed | – |\n"
-        "| theirs | – | – | **12.3** |",
-        "A look. Median of the runs, 234 steps an epoch; one H200; numpy 2.5; 2030-01-02.",
-        "- ours, 8192 float32, failed: lost",
-        "- ours, 30 tf32, absent: not here",
+        "| ms, float32 | 30 units | 8,192 units |\n"
+        "| :-- | --: | --: |\n"
+        "| naive | 1,234 | – |\n"
+        "| ours † | **2.35** (2.32–2.37) | failed |",
+        "| ms, tf32 | 30 units |\n| :-- | --: |\n| theirs | **12.3** |",
+        "A look; 234 steps an epoch; medians, and in parentheses the quartiles where they differ "
+        "by more than 2%; one H200 at 1,755 to 1,980 MHz, 100 to 100 W, 40 to 40 °C; "
+        "numpy 2.5; 2030-01-02.",
+        "† Measured with other code: since then, graphs.py changed.",
+        "- ours †, 8192 float32, failed: lost\n- ours, 30 tf32, absent: not here",
     ]
     assert results.milliseconds(record(), "theirs", 30, "tf32") == 12.34
     assert results.milliseconds(record(), "ours", 8192) is None
-    look = readme.ladder(record(not_measured=["a", "b"]))
-    assert "With a star: measured earlier, in another run. Not measured yet: a, b." in look
+
+
+FLOORS = [("ours", "float32", 8192, 23.42), ("ours, 3xTF32", "float32", 8192, 9.503)]
+FLOORS += [("ours", "tf32", 8192, 3.168), ("ours", "bfloat16", 8192, 1.584)]
+FLOORS += [("ours", "tf32", 30, 0.05606), ("ours", "float16", 30, 0.02803)]
+
+
+@pytest.mark.parametrize(("name", "arithmetic", "width", "milliseconds"), FLOORS)
+def test_the_floor_is_arithmetic_in_wide_networks_and_memory_in_narrow_ones(
+    name, arithmetic, width, milliseconds
+):
+    on = {"machine": "one NVIDIA H100 80GB HBM3", "steps": 234}
+    found = ladder.floor(on, {"name": name, "arithmetic": arithmetic}, width)
+    assert found == pytest.approx(milliseconds, rel=1e-3)
+
+
+def test_what_changed_since_is_told_of_a_record_and_of_each_contestant():
+    now = {"sources": {"graphs.py": results.digest("graphs.py"), "gone.py": "1"}}
+    measured = {"sources": {"timing.py": "0"}, "contestants": [now, {"name": "without"}]}
+    assert results.stale(measured) == ["timing.py", "gone.py"]
+    assert [results.stale(one) for one in measured["contestants"]] == [["gone.py"], []]
 
 
 def test_a_table_goes_between_its_markers_and_nowhere_else(monkeypatch, tmp_path):

@@ -1,0 +1,82 @@
+"""`python book/tools/climb.py` writes book/_static/ladder.svg: the ladder, from its record.
+
+It also writes what it shows, in words, into the two pages that have it.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from gain import TOOLS, render
+from tutorial_lib import results
+from tutorial_lib.benchmarks import readme
+
+PICTURE = TOOLS.parent / "_static" / "ladder.svg"
+PAGES = readme.README, TOOLS.parent / "index.md"
+DESCRIPTION = r"(?<=[\[ ])Two dot plots of the ladder[^\]\n]*"  # on the pages
+ARITHMETICS = {"float32": "float32", "tf32": "TF32"}
+LEFT_OUT = ("published loader", "PyTorch, _addmm_activation")  # ten seconds; like its neighbor
+LOW, HIGH = 1, 600  # milliseconds, and further if a time is
+
+
+def rows(record: dict[str, Any], arithmetic: str) -> list[dict[str, Any]]:
+    """The timed contestants, slowest first: `name`, `kind`, and quartiles by width in `times`."""
+    found = []
+    for contestant in record["contestants"]:
+        timed = {w: o["wall"] for w, o in contestant["widths"].items() if "wall" in o}
+        if contestant["arithmetic"] == arithmetic and contestant["name"] not in LEFT_OUT and timed:
+            times = {int(w): (t["median"], *t["quartiles"]) for w, t in timed.items()}
+            name = contestant["name"].replace(", one CUDA graph", " in a graph")
+            name += " †" * bool(results.stale(contestant))
+            found.append({"name": name, "kind": contestant["kind"], "times": times})
+    return sorted(found, key=lambda row: -np.mean([np.log(m) for m, *_ in row["times"].values()]))
+
+
+def best(those: list[dict[str, Any]], width: int) -> str:
+    """The fastest of the rows at a width, with its milliseconds."""
+    median, name = min(
+        (row["times"][width][0], row["name"]) for row in those if width in row["times"]
+    )
+    return f"{name} {median:.3g} at {width:,} units"
+
+
+def facts(record: dict[str, Any]) -> dict[str, Any]:
+    """What the template draws: the rows by arithmetic, where a time lies, and all in words."""
+    panels = {name: rows(record, key) for key, name in ARITHMETICS.items()}
+    medians = [m for those in panels.values() for row in those for m, *_ in row["times"].values()]
+    low, high = np.log([min(LOW, *medians), max(HIGH, *medians)])
+    alt = "Two dot plots of the ladder, milliseconds an epoch on a logarithmic axis, a row for each"
+    alt += " contestant with a dot for 30, 512 and 8,192 hidden units."
+    for name, those in panels.items():
+        for kind, called in {"rung": "the fastest rungs are", "peer": "the fastest peers"}.items():
+            mine = [row for row in those if row["kind"] == kind]
+            fastest = ", ".join(best(mine, width) for width in record["widths"])
+            alt += f" {name}: {called} {fastest};" if kind == "rung" else f" {called} {fastest}."
+    return {
+        "panels": panels,
+        "alt": alt,
+        "place": lambda ms: round(14 + 392 * float((np.log(ms) - low) / (high - low)), 1),
+        "ticks": [ms for ms in (0.3, 1, 3, 10, 30, 100, 300) if low <= np.log(ms) <= high],
+        "machine": re.sub(r"^one |, driver.*", "", record["machine"]),
+        "stale": bool(results.stale(record)),
+    }
+
+
+def picture(record: dict[str, Any]) -> str:
+    """The text of the SVG."""
+    return render("climb.svg.jinja", **facts(record))
+
+
+def main() -> None:
+    """Write the picture, and its description into the pages."""
+    record = results.load("ladder")
+    PICTURE.write_text(picture(record), encoding="utf-8")
+    print(f"{PICTURE.name}: {PICTURE.stat().st_size:,} bytes")
+    for page in PAGES:
+        text = re.sub(DESCRIPTION, facts(record)["alt"], page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
