@@ -31,7 +31,7 @@ def ladder(record: dict[str, Any]) -> str:
         widths = [w for w in map(str, record["widths"]) if any(w in row["widths"] for row in rows)]
         columns = [[row["widths"].get(width, {}) for row in rows] for width in widths]
         times = [[_median(outcome) for outcome in column] for column in columns]
-        cells = [[_cell(o, min(t)) for o in column] for column, t in zip(columns, times)]
+        cells = [[cell(o, min(t)) for o in column] for column, t in zip(columns, times)]
         names = [row["name"] + " †" * bool(results.stale(row)) for row in rows]
         lines = [line for line in zip(names, *cells) if {*line[1:]} - {"–"}]
         header = [f"ms, {arithmetic}", *(f"{int(width):,} units" for width in widths)]
@@ -55,7 +55,8 @@ def _median(outcome: dict[str, Any]) -> float:
     return outcome["wall"]["median"] if "wall" in outcome else float("inf")
 
 
-def _cell(outcome: dict[str, Any], best: float) -> str:
+def cell(outcome: dict[str, Any], best: float = 0) -> str:
+    """A median, in bold if it is the best, with its quartiles where they are further apart."""
     if "wall" not in outcome:
         return "failed" if "failed" in outcome else "–"
     text = _digits(time := _median(outcome))

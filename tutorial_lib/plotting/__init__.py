@@ -5,7 +5,6 @@ from tutorial_lib.plotting.charts import (
     plot_break_even,
     plot_curves,
     plot_histograms,
-    plot_ladder,
     plot_launch_queue,
     plot_learning_curve,
     plot_logarithmic,

@@ -139,37 +139,6 @@ def plot_break_even(ratios: Mapping[int, Mapping[int, float]], *, title: str) ->
 
 
 @styled
-def plot_ladder(record: Mapping[str, Any], *, roofs: Mapping[int, float]) -> None:
-    """A panel per width of a ladder's record: milliseconds an epoch on a logarithmic scale, rungs
-    blue, peers orange. `roofs`: for each width the milliseconds below which float32 cannot be."""
-    kinds = {c["name"]: c["kind"] for c in record["contestants"]}
-    rows = sorted(kinds, key=lambda name: kinds[name] == "peer")  # the rungs first
-    widths, height = record["widths"], 0.34 * len(rows) + 1.6
-    axes = panels(len(widths), 9, height, sharex=True, sharey=True)
-    for axis, width in zip(axes, widths):
-        for contestant in record["contestants"]:
-            outcome = contestant["widths"].get(str(width), {})
-            if "wall" not in outcome:
-                continue
-            time, place = outcome["wall"]["median"], rows.index(contestant["name"])
-            color = ORANGE if contestant["kind"] == "peer" else BLUE
-            face = "white" if outcome.get("measured") == "earlier" else color
-            plain = contestant["arithmetic"] == "float32"
-            axis.plot(time, place, "o" if plain else "D", markersize=6.5, mfc=face, mec=color)
-            text = f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
-            beside = {"xytext": (7 if plain else -7, -3), "ha": "left" if plain else "right"}
-            axis.annotate(text, (time, place), textcoords="offset points", fontsize=8, **beside)
-        axis.axvline(roofs[width], color="black", linewidth=0.9, linestyle="--")
-        axis.set(xscale="log", title=f"{width} hidden units", xlabel="ms per epoch")
-    low, high = axes[0].get_xlim()
-    axes[0].set(xlim=(low / 4, high * 15), ylim=(len(rows) - 0.5, -0.5))
-    axes[0].set_yticks(range(len(rows)), rows)
-    legend = "blue: rungs, orange: what they have to beat; circles: float32, diamonds: TF32"
-    legend += "; hollow: an earlier run; dashed: the roof of float32"
-    plt.suptitle(f"{record['machine']}\n{legend}")
-
-
-@styled
 def plot_phases(names: Sequence[str], rows: Mapping, ideal: Mapping, *, machine: str) -> None:
     """The cycles of a step as stacked bars, one panel per width: a bar for each measured form of
     the kernel, and beside them the two phases that `ideal` gives cycles for."""
