@@ -59,7 +59,7 @@ def test_a_row_whose_code_has_changed_is_marked():
 
 
 @pytest.mark.skipif(not climb.PICTURE.exists(), reason="until the ladder has been run")
-def test_the_committed_picture_is_what_the_generator_makes_and_is_described_on_both_pages():
+def test_the_committed_picture_is_what_the_generator_makes_and_is_described_on_each_page():
     record, text = results.load("ladder"), climb.PICTURE.read_text()
     assert climb.picture(record) == text, "run python book/tools/climb.py"
     assert len(text) < 25_000

@@ -1,5 +1,6 @@
 """The README's tables, each between two markers: the ladder's, and the published run's."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tutorial_lib import backend, results
@@ -22,24 +23,24 @@ def put(begin: str, table: str) -> None:
     README.write_text(text, encoding="utf-8")
 
 
+def times(record: dict[str, Any], arithmetic: str, names: Sequence[str] = ()) -> str:
+    """A table of a ladder's milliseconds by width, the best in bold, a dagger where the code has
+    changed since; of these names only, if there are any. Empty if none was timed."""
+    rows = [c for c in record["contestants"] if c["arithmetic"] == arithmetic]
+    rows = [c for c in rows if c["widths"] and (not names or c["name"] in names)]
+    widths = [width for width in record["widths"] if any(str(width) in c["widths"] for c in rows)]
+    columns = [[row["name"] + " †" * bool(results.stale(row)) for row in rows]]
+    for width in widths:
+        outcomes = [row["widths"].get(str(width), {}) for row in rows]
+        best = min(map(_median, outcomes))
+        columns.append([cell(outcome, best) for outcome in outcomes])
+    header = [f"ms, {arithmetic}", *(f"{width:,} units" for width in widths)]
+    return results.table(header, zip(*columns)) if rows else ""
+
+
 def ladder(record: dict[str, Any]) -> str:
-    """A table for each arithmetic, of milliseconds by width, the best in bold; how they were
-    measured; and what is stale, absent or has failed."""
-    parts, notes = [], []
-    for arithmetic in ARITHMETICS:
-        rows = [c for c in record["contestants"] if c["arithmetic"] == arithmetic]
-        widths = [w for w in map(str, record["widths"]) if any(w in row["widths"] for row in rows)]
-        columns = [[row["widths"].get(width, {}) for row in rows] for width in widths]
-        times = [[_median(outcome) for outcome in column] for column in columns]
-        cells = [[cell(o, min(t)) for o in column] for column, t in zip(columns, times)]
-        names = [row["name"] + " †" * bool(results.stale(row)) for row in rows]
-        lines = [line for line in zip(names, *cells) if {*line[1:]} - {"–"}]
-        header = [f"ms, {arithmetic}", *(f"{int(width):,} units" for width in widths)]
-        parts += [results.table(header, lines)] * bool(lines)
-        for width, column in zip(widths, columns):
-            for name, outcome in zip(names, column):
-                for what in {"absent", "failed"} & set(outcome):
-                    notes.append(f"- {name}, {width} {arithmetic}, {what}: {outcome[what]}")
+    """The tables of all arithmetics; how they were measured; what is stale, absent or failed."""
+    tables = [table for arithmetic in ARITHMETICS if (table := times(record, arithmetic))]
     versions = [f"{package} {version}" for package, version in record["versions"].items()]
     about = f"{record['what']}; {record['steps']} steps an epoch; medians, and in parentheses the "
     about += f"quartiles where they differ by more than {SPREAD:.0%}; {record['machine']}"
@@ -48,7 +49,13 @@ def ladder(record: dict[str, Any]) -> str:
         about += f" With a star: measured earlier, in another run. Not measured yet: {missing}."
     if changed := ", ".join(results.stale(record)):
         about += f"\n\n† Measured with other code: since then, {changed} changed."
-    return "\n\n".join([*parts, about, "\n".join(notes)]).rstrip()
+    notes = [
+        f"- {c['name']}, {width} {c['arithmetic']}, {what}: {outcome[what]}"
+        for c in record["contestants"]
+        for width, outcome in c["widths"].items()
+        for what in {"absent", "failed"} & set(outcome)
+    ]
+    return "\n\n".join([*tables, about, "\n".join(notes)]).rstrip()
 
 
 def _median(outcome: dict[str, Any]) -> float:

@@ -31,14 +31,6 @@ class Answers:
         return result
 
 
-ROWS = [  # name, kind, arithmetic, and what was measured at some widths
-    ("loop", "peer", "float32", {"30": {"wall": {"median": 150.4}, "measured": "earlier"}}),
-    ("ours", "rung", "float32", {"30": {"wall": {"median": 2.345}}}),
-    ("ours", "rung", "tf32", {"512": {"wall": {"median": 20.06}}}),
-    ("theirs", "peer", "float32", {"30": {"failed": "no"}, "512": {"wall": {"median": 1234}}}),
-]
-ROWS = [dict(zip(("name", "kind", "arithmetic", "widths"), row)) for row in ROWS]
-LADDER = {"machine": "m", "widths": [30, 512], "contestants": ROWS}
 IMAGES = xp.asarray(np.arange(2 * 784.0).reshape(2, 784))
 COUNTS = np.array([[90, 10, 0], [5, 80, 7], [0, 6, 70]])
 MASK = xp.asarray([[0b10000001], [0b00000101]], xp.uint8)
@@ -59,7 +51,6 @@ FACTS = {
     "widths": lambda axis: [box.get_width() for box in axis.patches if box.get_height()],
     "tops": lambda axis: [x.get_y() + x.get_height() for x in axis.patches if x.get_height()],
     "colors": lambda axis: [to_hex(b.get_facecolor()) for b in axis.patches if b.get_height()],
-    "marks": lambda axis: [x for m in axis.lines[:-1] for x in (m.get_marker(), m.get_mfc())],
     "shares": lambda axis: axis.patches[0].get_data().values,
     "cells": lambda axis: axis.collections[0].get_array().ravel(),
     "edges": lambda axis: [*np.ravel([e.get_segments()[0] for e in axis.collections[1:]])],
@@ -88,10 +79,6 @@ FIGURES = [
         "pixels": [784] * 3, "limits": [0, 28, 0, 784, 28 * 11, 28 * 15],
         "lefts": [0] * 4 + 2 * [308, 336, 364, 392], "tops": [12, 13, 14, 15] + [1] * 8}),
     ("histograms", [{"a": xp.asarray([0.0, 0, 0, 1])}], {}, {"shares": [0.75, *[0] * 62, 0.25]}),
-    ("ladder", [LADDER], {"roofs": {30: 0.01, 512: 9000}}, {
-        "words": ["150", "2.35", "20.1", "1,234"],
-        "x": [150.4, 2.345, 0.01, 0.01, 20.06, 1234, 9e3, 9e3], "y": [1, 0, 0, 1, 0, 2, 0, 1],
-        "marks": ["o", "white", "o", BLUE, "D", BLUE, "o", ORANGE]}),
     ("launch_queue", [{"host": (10, 4), "GPU": (4, 10)}], {}, {
         "colors": [ORANGE, BLUE] * 6, "words": ["step 1", "step 2", "step 3"] * 2,
         "widths": [10, 4] * 3 + [4, 10] * 3, "lefts": [0, 10, 10, 20, 20, 30, 0, 4, 4, 14, 8, 24]}),
