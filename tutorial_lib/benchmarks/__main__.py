@@ -2,13 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from inspect import signature
 
 from tutorial_lib.benchmarks import (
     eight_bits,
     elementwise,
-    field,
     fusion,
     ladder,
     own_epilog,
@@ -20,10 +18,9 @@ from tutorial_lib.benchmarks.contest import Absent
 from tutorial_lib.dataset import DatasetError
 
 COMMANDS = {
-    "cpu": (partial(ladder.run, "epoch", field.CPU, (30,)), "networks, a bare NumPy loop"),
     "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
-    "ladder": (partial(ladder.run, "ladder", field.FIELD, field.WIDTHS), "every rung and peer"),
+    "ladder": (ladder.run, "every rung and every peer, checked, then timed one at a time"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),

@@ -58,11 +58,6 @@ FIELD = (
     *_in(ARITHMETICS, "JAX scan, unrolled by 9", "peer", "jax_peer --unroll 9", alone=True),
     Entrant("JAX scan, unrolled by 9, 3xTF32", "peer", TRIPLE, alone=True),
 )
-CPU = (
-    Entrant("bare NumPy loop", "peer", "numpy_loop"),
-    Entrant("MnistNetNaive", "rung", "rung --network naive"),
-    Entrant("MnistNet", "rung", "rung --network fused"),
-)
 
 
 def _kernels(*names: str) -> str:
@@ -89,7 +84,7 @@ SOURCES = {  # what the times of a contestant depend on, by the words of its scr
     "one-kernel": f"networks/one_kernel.py {_kernels('epoch', 'wide_epoch')}",
     "half": f"graphs.py networks/half.py {_kernels('loss_and_gradient', 'round_to_half')}",
     "OwnEpilogPlans": TRITON,
-    **{peer: f"benchmarks/{peer}.py" for peer in ("torch_peer", "jax_peer", "numpy_loop")},
+    **{peer: f"benchmarks/{peer}.py" for peer in ("torch_peer", "jax_peer")},
 }
 
 

@@ -6,33 +6,31 @@ from typing import Any
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import readme
 from tutorial_lib.benchmarks.contest import FLOAT32, HALF, TF32, Absent
-from tutorial_lib.benchmarks.field import Entrant, sources
+from tutorial_lib.benchmarks.field import FIELD, WIDTHS, Entrant, sources
 from tutorial_lib.benchmarks.turns import race
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, raw
 from tutorial_lib.networks.base import step_flops
 
 
 def run(
-    command: str,
-    field: Sequence[Entrant],
-    all_widths: Sequence[int],
-    steps: int | None = None,
     *,
-    widths: Sequence[int] | None = None,
+    widths: Sequence[int] = WIDTHS,
     quick: bool = False,
     only: Sequence[str] = ("",),
+    field: Sequence[Entrant] = FIELD,
+    steps: int | None = None,
 ) -> None:
     """Check and time those of the field whose "name, arithmetic" contains a part of `only`.
 
-    Writes ``book/results/{command}_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
-    whole, on a GPU, it becomes ``{command}.json``, and the ladder's table goes into the README.
+    Writes ``book/results/ladder_cpu.json``, ``_quick`` or ``_part`` as it goes. Once a run is
+    whole, on a GPU, it becomes ``ladder.json``, and its table goes into the README.
     """
     chosen = [e for e in field if any(part in f"{e.name}, {e.arithmetic}" for part in only)]
     if not chosen:
         raise Absent(f"no name contains any of {only}: {'; '.join(e.name for e in field)}")
     rounds, repeats = (1, 5) if quick else (2, 8)
     steps = steps or len(raw(True)[1]) // BATCH_SIZE
-    name = f"{command}_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
+    name = f"ladder_{'cpu' if backend.name == 'cpu' else 'quick' if quick else 'part'}"
     digests = {e: {"sources": {s: results.digest(s) for s in sources(e)}} for e in chosen}
     lines = {e: e._asdict() | digests[e] | {"widths": {}} for e in chosen}
     record = {
@@ -41,18 +39,17 @@ def run(
         "backend": backend.name,
         "data": describe_dataset(),
         "steps": steps,
-        "widths": list(widths or all_widths),
+        "widths": list(widths),
         "contestants": list(lines.values()),
     }
-    for width in record["widths"]:
+    for width in widths:
         fit = [e for e in chosen if e.narrowest <= width <= (e.widest or width)]
         for contestant in race(fit, rounds, hidden=width, steps=steps, repeats=repeats):
             lines[contestant.entrant]["widths"][str(width)] = contestant.row
             results.write(name, record)
-    if name == f"{command}_part" and len(chosen) == len(field) and not widths:
-        results.write(command, record)
-        if command == "ladder":
-            put()
+    if name == "ladder_part" and (len(chosen), widths) == (len(FIELD), WIDTHS):
+        results.write("ladder", record)
+        put()
     print(f"{readme.ladder(results.load(name))}\n\nWritten to {name}.json in book/results")
 
 

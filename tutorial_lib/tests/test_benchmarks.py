@@ -78,8 +78,8 @@ def test_a_field_is_built_side_by_side_and_timed_in_two_rounds_and_the_rest_runs
         Entrant("narrow", "rung", "faulty", widest=7),
         Entrant("wide", "rung", "faulty", narrowest=9),
     ]
-    ladder.run("some", field, [8], 12, widths=[8])
-    record = results.load("some_cpu" if backend.name == "cpu" else "some_part")
+    ladder.run(field=field, widths=[8], steps=12)
+    record = results.load("ladder_cpu" if backend.name == "cpu" else "ladder_part")
     rows = {c["name"]: c["widths"].get("8", {}) for c in record["contestants"]}
     assert (len(rows["good"]["wall"]["samples"]), len(rows["tuned"]["wall"]["samples"])) == (4, 16)
     assert (rows["late"], rows["narrow"]) == ({"failed": "took more than 2 s"}, {})
@@ -116,9 +116,7 @@ def test_what_computes_in_float32_is_not_timed_as_half_precision(arithmetic):
         contest.check(Namespace(hidden=64, arithmetic=arithmetic), losses, losses + 4e-6)
 
 
-@pytest.mark.parametrize(
-    "script", ["rung --network merged", "rung --network fused", "numpy_loop", "torch_peer"]
-)
+@pytest.mark.parametrize("script", ["rung --network merged", "rung --network fused", "torch_peer"])
 def test_contestants_agree_with_the_plain_network(script):
     row = row_of(script, hidden=30, batch=64, steps=12, repeats=2)
     assert row["check"]["losses"] < 1e-6, row
