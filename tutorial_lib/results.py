@@ -133,7 +133,8 @@ def digest(source: str) -> str:
     """
     path = Path(__file__).parent / source
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    code = re.sub(r'"""[\s\S]*?"""|#.*|\s', "", text)
+    comments = r'"""[\s\S]*?"""|#.*' if path.suffix == ".py" else r"//.*|/\*[\s\S]*?\*/"
+    code = re.sub(rf"{comments}|\s", "", text)
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 

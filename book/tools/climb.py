@@ -39,7 +39,7 @@ def best(those: list[dict[str, Any]], width: int) -> str:
     median, name = min(
         (row["times"][width][0], row["name"]) for row in those if width in row["times"]
     )
-    return f"{name} {median:.3g} at {width:,} units"
+    return f"{name} ({median:.3g} ms at {width:,} units)"
 
 
 def facts(record: dict[str, Any]) -> dict[str, Any]:

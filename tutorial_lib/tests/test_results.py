@@ -1,6 +1,7 @@
 """The timer, the records, and the tables made of them."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,15 +62,25 @@ SAME += [("one", "2 'or' \"3\"")]
 OTHER = [("> 0", "> 1"), ("f(x)", "g(x)"), (">", ">="), ("no", "on"), ("# one\n", "\nf = 1\n")]
 
 
-@pytest.mark.parametrize(("old", "new"), SAME + OTHER)
-def test_a_digest_changes_with_the_code_alone_and_names_what_is_stale(old, new, tmp_path):
-    files = [str(tmp_path / name) for name in ("a.py", "b.py")]
+KERNEL = "/* A\n * kernel */\n#define N 4\nint f() {  // one\n    return N; }\n"
+CASES = [("py", CODE, *pair, pair in OTHER) for pair in SAME + OTHER]
+CASES += [
+    ("cuh", KERNEL, *pair, False) for pair in (("A\n", "B\n"), ("one", "two"), ("  //", " //"))
+]
+CASES += [("cu", KERNEL, *pair, True) for pair in (("N 4", "N 5"), ("return N", "return 2"))]
+
+
+@pytest.mark.parametrize(("kind", "code", "old", "new", "other"), CASES)
+def test_a_digest_changes_with_the_code_alone_and_names_what_is_stale(
+    kind, code, old, new, other, tmp_path
+):
+    files = [str(tmp_path / f"{name}.{kind}") for name in "ab"]
     for file in files:
-        (tmp_path / file).write_text(CODE)
+        Path(file).write_text(code)
     measured = {"sources": {file: results.digest(file) for file in files}}
-    (tmp_path / "b.py").write_text(CODE.replace(old, new))
-    assert old in CODE
-    assert results.stale(measured) == files[1:] * ((old, new) in OTHER)
+    Path(files[1]).write_text(code.replace(old, new))
+    assert old in code
+    assert results.stale(measured) == files[1:] * other
 
 
 def times(median, low=None, high=None, **more):
