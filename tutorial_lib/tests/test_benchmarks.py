@@ -2,6 +2,7 @@
 
 import re
 from argparse import Namespace
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -114,6 +115,35 @@ def test_what_computes_in_float32_is_not_timed_as_half_precision(arithmetic):
     losses = np.linspace(0.5, 0.1, 20)
     with pytest.raises(ValueError, match=f"are those of float32, not {arithmetic}"):
         contest.check(Namespace(hidden=64, arithmetic=arithmetic), losses, losses + 4e-6)
+
+
+@pytest.mark.usefixtures("full_mnist")
+@pytest.mark.parametrize(
+    ("arithmetic", "off", "refused"),
+    [(FLOAT32, 2, False), (FLOAT32, -3, True), (TF32, 10, False), (TF32, 11, True)],
+)
+def test_a_network_recognizes_as_many_images_as_published(arithmetic, off, refused, monkeypatch):
+    problem = Problem(30, FLOAT32, 256, None)
+    problem.arithmetic, problem.model = arithmetic, MnistNetNaive(784, 30, 10)
+    monkeypatch.setattr(contest, "test", lambda model: (9131 + off) / 9984)
+    with pytest.raises(ValueError, match="differs by 3|11 from") if refused else nullcontext():
+        contest.check_network(problem, lambda: problem.train(problem.model), np.zeros(234))
+
+
+@pytest.mark.parametrize("off", [None, "losses", "bias_output"])
+def test_whether_a_network_repeats_is_seen_in_losses_and_weights(off):
+    problem, runs = Problem(8, FLOAT32, 64, 12), []
+    model = problem.model = MnistNetNaive(784, 8, 10)
+
+    def epoch():
+        runs.append(problem.train(model))
+        if len(runs) == 2 and off:
+            last = runs[1] if off == "losses" else model.bias_output
+            last[3] += 1e-6
+        return runs[-1]
+
+    found = contest.check_network(problem, epoch, contest.fetch(epoch()))
+    assert found["repeats"] == (off is None)
 
 
 @pytest.mark.parametrize("script", ["rung --network merged", "rung --network fused", "torch_peer"])
