@@ -7,14 +7,15 @@ from inspect import signature
 
 from tutorial_lib.benchmarks import (
     arithmetics,
+    counters,
     eight_bits,
     elementwise,
     fusion,
     ladder,
+    matmuls,
     own_epilog,
     profiler,
     readme,
-    sweep,
     timeline,
 )
 from tutorial_lib.benchmarks.contest import Absent
@@ -25,16 +26,16 @@ COMMANDS = {
     "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (partial(ladder.run, "ladder", ladder.FIELD, ladder.WIDTHS), "every rung and peer"),
-    "sweep": (partial(ladder.run, "sweep", sweep.FIELD, sweep.WIDTHS, sweep.STEPS), "a few steps"),
     "arithmetics": (arithmetics.run, "fast forms of a step, from float32 to bfloat16"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),
     "fp8": (eight_bits.run, "training in FP8, its products, and what they need"),
     "elementwise": (elementwise.run, "operations that are no matmul: plain, fused, as kernels"),
-    "timeline": (timeline.run, "one step, statement by statement"),
+    "timeline": (timeline.run, "a step on the host and on the GPU, over widths and batches"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
-    "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),
+    "matmuls": (matmuls.run, "the five matmuls, as cuBLASLt cuts them"),
+    "counters": (counters.run, "hardware counters of each kernel, by ncu"),
 }
 OPTIONS = {
     "widths": {"type": int, "nargs": "+", "help": "hidden units"},
