@@ -27,11 +27,14 @@ PACKAGES = ("numpy", *CUDA_PACKAGES, "nvidia-cublas", "torch", "triton", "jax")
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU by its data sheet: multiprocessors, Hz at most, bytes per second of its memory."""
+    """A GPU by its data sheet: multiprocessors, Hz at most, bytes per second of its memory, TF32
+    operations per second of its tensor cores, bytes of its L2 cache."""
 
     multiprocessors: int
     clock: float
     bandwidth: float
+    tf32: float = 494.7e12
+    l2: float = 50e6
 
     @property
     def peak(self) -> float:
