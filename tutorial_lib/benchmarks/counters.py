@@ -4,14 +4,13 @@ import csv
 import re
 import subprocess
 import sys
-from functools import partial
 from typing import Any
 
 from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
+from tutorial_lib.benchmarks import timeline
 from tutorial_lib.benchmarks.contest import Absent, need_gpu
-from tutorial_lib.dataset import BATCH_SIZE, normalized
-from tutorial_lib.networks import NETWORKS
+from tutorial_lib.dataset import BATCH_SIZE
 
 FIELD = [("inplace", 30), ("inplace", 512), ("inplace", 8192), ("one-kernel", 30)]
 METRICS = {
@@ -28,25 +27,22 @@ METRICS = {
 NCU = "ncu --csv --print-units base --profile-from-start off --clock-control none"
 NCU += f" --cache-control none --metrics {','.join(METRICS)}"
 SOURCES = tuple(f"networks/{name}.py" for name in ("inplace", "one_kernel", "plans"))
-SOURCES += "benchmarks/counters.py", "kernels/epoch.cu"
+SOURCES += "benchmarks/counters.py", "benchmarks/timeline.py", "kernels/epoch.cu"
 
 
 def steps() -> None:
     """One step of each network of the field, after a kernel that says whose it is."""
-    images, labels = (x[:BATCH_SIZE] for x in normalized(True))
-    loss = xp.empty(1, xp.float32)
+    x = xp.empty(1, xp.float32)
     for name, hidden in FIELD:
         mark = xp.ElementwiseKernel("", "T x", "x = 0", f"step_{name.replace('-', '_')}_{hidden}")
-        with NETWORKS[name](784, hidden, 10) as net:
-            step = partial(net.step, images, labels, loss, 0.1)
-            step = partial(net.epoch, images, labels) if name == "one-kernel" else step
-            for profiled in (False, False, True):  # the first plan and compile
-                if profiled:
-                    xp.cuda.runtime.profilerStart()
-                mark(loss)
-                step()
-                backend.synchronize()
-            xp.cuda.runtime.profilerStop()
+        step = timeline.steps(name, hidden, BATCH_SIZE, 1)
+        for profiled in (False, True):  # at first they plan and compile
+            if profiled:
+                xp.cuda.runtime.profilerStart()
+            mark(x)
+            step()
+            backend.synchronize()
+        xp.cuda.runtime.profilerStop()
 
 
 def read(output: str) -> list[dict[str, Any]]:

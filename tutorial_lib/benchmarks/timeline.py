@@ -21,12 +21,12 @@ from tutorial_lib.backend import Array, xp
 from tutorial_lib.benchmarks.contest import need_gpu
 from tutorial_lib.benchmarks.trace import traced
 from tutorial_lib.dataset import BATCH_SIZE, normalized
-from tutorial_lib.networks import MnistNet, MnistNetCaptured, MnistNetNaive, MnistNetOneKernel
-from tutorial_lib.networks.epochs import run_steps
+from tutorial_lib.networks import NETWORKS, MnistNetOneKernel
+from tutorial_lib.networks.epochs import Loop, run_steps
 from tutorial_lib.timing import measure
 
 PARTS = ("step", "forward", "backward_output", "backward_hidden")
-FIELD = {"naive": MnistNetNaive, "fused": MnistNet, "captured": MnistNetCaptured}
+FIELD = ("naive", "fused", "captured")
 WIDTHS = (30, 128, 512, 2048, 8192)
 BATCHES = (64, 256, 1024, 4096)
 STEPS = 14  # of the largest batches, there are no more; CUDA's queue holds them all
@@ -49,14 +49,15 @@ def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callabl
 
 
 def profile(
-    network: type, images: Array, labels: Array, repeats: int, hidden: int = 30
+    network: Callable, images: Array, labels: Array, repeats: int, hidden: int = 30
 ) -> dict[str, Any]:
     """Median host microseconds of a step, and of each of its `statements`."""
     marks: list[tuple[str, float]] = []
     passes, loss = [], xp.empty(1, xp.float32)
     model = network(784, hidden, 10)
     for part in PARTS:
-        function = marked(getattr(network, part), lambda s: marks.append((s, time.perf_counter())))
+        method = getattr(type(model), part)
+        function = marked(method, lambda s: marks.append((s, time.perf_counter())))
         setattr(model, part, types.MethodType(function, model))
     for _ in range(20 + repeats):  # the first to warm up
         backend.synchronize()
@@ -69,12 +70,12 @@ def profile(
 
 
 def steps(name: str, hidden: int, batch: int, number: int = STEPS) -> Callable[[], Any]:
-    """So many steps of a network of the `FIELD`, ready to be called."""
+    """So many steps of the network of that name in `NETWORKS`, ready to be called."""
     images, labels = (x[: number * batch] for x in normalized(True))
-    model, losses = FIELD[name](784, hidden, 10), xp.empty(number, xp.float32)
-    if name == "captured":
-        return partial(model.epoch, images, labels, batch_size=batch)
-    return partial(run_steps, model, images, labels, losses, 0.1, batch)
+    model, losses = NETWORKS[name](784, hidden, 10), xp.empty(number, xp.float32)
+    if isinstance(model.launch, Loop):  # without its look at the labels, which waits for the GPU
+        return partial(run_steps, model, images, labels, losses, 0.1, batch)
+    return partial(model.epoch, images, labels, batch_size=batch)
 
 
 def pace(name: str, hidden: int, batch: int) -> dict[str, Any]:
@@ -95,16 +96,15 @@ def run() -> None:
     images, labels = (x[:BATCH_SIZE] for x in normalized(True))
     found: dict[str, dict] = {name: {} for name in FIELD}
     for name, hidden in itertools.product(FIELD, WIDTHS[::2]):
-        # A few steps of the graph, to show how they follow one another.
+        # Three steps of the graph, to show how they follow one another.
         row = traced(steps(name, hidden, BATCH_SIZE, 3 if name == "captured" else 1))
         if name != "captured":
-            row["profile"] = profile(FIELD[name], images, labels, 51, hidden)
+            row["profile"] = profile(NETWORKS[name], images, labels, 51, hidden)
         found[name][str(hidden)] = row
     rows = []
     for hidden, batch, name in itertools.product(WIDTHS, BATCHES, FIELD):
         rows.append(pace(name, hidden, batch))
-        medians = (f"{clock} {rows[-1][clock]['median']:g}" for clock in ("host", "wall", "gpu"))
-        print(name, hidden, batch, *medians, flush=True)
+        print(*rows[-1].values(), flush=True)
     what = "a training step: kernels by CUPTI, host by statement; pace: microseconds of a step"
     results.write("step_timeline", {"what": what, "steps": found, "pace": rows}, sources=SOURCES)
 

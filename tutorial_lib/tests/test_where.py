@@ -77,7 +77,7 @@ def test_the_pace_of_a_step_is_told_for_each_network_width_and_batch(gpu, monkey
         assert row["wall"]["median"] >= row["host"]["median"] > 0
     assert [len(x["8"]) for x in record["steps"].values()] == [2, 2, 1]
     assert record["steps"]["fused"]["8"]["profile"]["host_total"] > 0
-    assert capsys.readouterr().out.startswith("naive 8 4 host ")
+    assert capsys.readouterr().out.startswith("naive 8 4 2 {'median': ")
 
 
 @pytest.mark.skipif(backend.name == "gpu", reason="for the CPU")
