@@ -12,7 +12,7 @@ from tutorial_lib.benchmarks import timeline
 from tutorial_lib.benchmarks.contest import Absent, need_gpu
 from tutorial_lib.dataset import BATCH_SIZE
 
-FIELD = [("inplace", 30), ("inplace", 512), ("inplace", 8192), ("one-kernel", 30)]
+FIELD = [("fused", 30), ("inplace", 30), ("inplace", 512), ("inplace", 8192), ("one-kernel", 30)]
 METRICS = {
     "gpu__time_duration.sum": "ns",
     "sm__throughput.avg.pct_of_peak_sustained_elapsed": "compute",
