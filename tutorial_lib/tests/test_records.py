@@ -5,23 +5,29 @@ import pytest
 from tutorial_lib import results
 from tutorial_lib.benchmarks import (
     arithmetics,
+    counters,
     eight_bits,
     elementwise,
     fusion,
+    matmuls,
     own_epilog,
     profiler,
     readme,
+    timeline,
 )
 
 README = readme.README.read_text()
 SOURCES = {
     "arithmetics": arithmetics.SOURCES,
+    "counters": counters.SOURCES,
     "device_matmul": ("benchmarks/device_matmul.py",),  # measured by hand: it needs Numba
     "elementwise": elementwise.SOURCES,
     "fp8": eight_bits.SOURCES,
     "fusion": fusion.SOURCES,
     "kernels": profiler.SOURCES,
+    "matmuls": matmuls.SOURCES,
     "own_epilog": own_epilog.SOURCES,
+    "step_timeline": timeline.SOURCES,  # by the command `timeline`
 }
 
 
