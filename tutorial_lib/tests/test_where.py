@@ -3,6 +3,7 @@
 import itertools
 from argparse import Namespace
 
+import numpy as np
 import pytest
 
 from tutorial_lib import backend, results
@@ -23,11 +24,12 @@ FIRST, SECOND = (
     ]
     for at in (100, 200)
 )
-CALL = [event(kind, trace.CALL, 200, 20) for kind in ("gpu_user_annotation", "user_annotation")]
+CALL = event("user_annotation", trace.CALL, 200, 20)
+ON_GPU = event("gpu_user_annotation", trace.CALL, 206, 4)
 
 
 def test_a_trace_is_read_as_the_kernels_of_the_second_call_in_the_order_in_which_they_ran():
-    found = trace.read([*SECOND, {"ph": "M", "name": "thread"}, *CALL, *FIRST])
+    found = trace.read([*SECOND, {"ph": "M", "name": "thread"}, CALL, ON_GPU, *FIRST])
     memset = {"name": "Memset", "us": 2, "grid": None, "block": None, "launched": 1, "start": 6}
     copy = {"name": "copy<f>", "us": 0.5, "grid": [7, 1, 1], "block": None}
     assert found == {"host_us": 20, "kernels": [memset, copy | {"launched": 2.5, "start": 9}]}
@@ -58,8 +60,12 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr("tutorial_lib.benchmarks.contest.backend", Namespace(name="gpu"))
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     kernels = [{"name": "k", "us": us, "grid": [5]} for us in (1, 2) * timeline.STEPS]
+
+    def look(work):
+        return {"losses": np.size(work()), "kernels": kernels}
+
     for module in (timeline, matmuls):
-        monkeypatch.setattr(module, "traced", lambda work: (work(), {"kernels": kernels})[1])
+        monkeypatch.setattr(module, "traced", look)
     return kernels
 
 
@@ -75,7 +81,7 @@ def test_the_pace_of_a_step_is_told_for_each_network_width_and_batch(gpu, monkey
         assert row["gpu"] == {"median": 3, "quartiles": [3, 3], "samples": [3] * 14}
         assert (row["kernels"], len(row["host"]["samples"])) == (2, 15)
         assert row["wall"]["median"] >= row["host"]["median"] > 0
-    assert [len(x["8"]) for x in record["steps"].values()] == [2, 2, 1]
+    assert record["steps"]["captured"]["8"] == {"losses": 3, "kernels": gpu}
     assert record["steps"]["fused"]["8"]["profile"]["host_total"] > 0
     assert capsys.readouterr().out.startswith("naive 8 4 2 {'median': ")
 
