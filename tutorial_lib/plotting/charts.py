@@ -84,7 +84,7 @@ def plot_timeline(cases: Mapping[str, Mapping[str, tuple]], *, machine: str = ""
     for axis, (title, case) in zip(axes.flat, cases.items()):
         for place, (name, (spans, note)) in enumerate(case.items()):
             color = ORANGE if "host" in name else BLUE
-            axis.broken_barh(spans, (place - 0.35, 0.7), color=color, linewidth=0)
+            axis.broken_barh(spans, (place - 0.35, 0.7), color=color, linewidth=0.4)
             end = max(start + length for start, length in spans)
             axis.annotate(note, (end, place), (4, 0), textcoords="offset points", va="center")
         axis.set_yticks(range(len(case)), list(case))
@@ -102,7 +102,7 @@ def plot_roofline(
     series' peak of the same place in `peaks`, and below the slopes of the `bandwidths`, in bytes
     per second. The names stand beside the points of the first series."""
     _, axis = plt.subplots(figsize=(5.5, 4.4))
-    axis.set(xscale="log", yscale="log", xlim=(1, 300), ylim=(0.01, 1000), title=machine)
+    axis.set(xscale="log", yscale="log", xlim=(1, 1e3), ylim=(0.01, 1e3), title=machine)
     axis.set(xlabel="arithmetic intensity: operations per byte", ylabel="TFLOP per second")
     top, fastest = max(peaks.values()) / 1e12, max(bandwidths.values())
     for name, bandwidth in bandwidths.items():
@@ -111,13 +111,13 @@ def plot_roofline(
         turn = {"rotation": np.degrees(np.arctan(slope)), "rotation_mode": "anchor"}
         axis.text(1.15, 1.3 * slope, name, transform_rotates_text=True, **turn)
     for color, (roof, peak), groups in zip((BLUE, ORANGE), peaks.items(), points.values()):
-        axis.plot([peak / fastest, 300], 2 * [peak / 1e12], color=color)
-        axis.text(290, peak / 0.85e12, roof, color=color, ha="right")
+        axis.plot([peak / fastest, 1e3], 2 * [peak / 1e12], color=color)
+        axis.text(950, peak / 0.85e12, roof, color=color, ha="right")
         for name, group in groups.items():
             x, y = np.transpose(group)
             axis.plot(x, y / 1e12, "o", color=color, markersize=5)
             text = name if color == BLUE else ""
-            axis.annotate(text, (max(x), min(y) / 1e12), (6, -4), textcoords="offset points")
+            axis.annotate(text, (max(x), max(y) / 1e12), (6, -4), textcoords="offset points")
 
 
 @styled
