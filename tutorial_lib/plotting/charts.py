@@ -80,7 +80,7 @@ def plot_timeline(cases: Mapping[str, Mapping[str, tuple]], *, machine: str = ""
     those of the host orange, those of the GPU blue, and a note behind the last of them."""
     lanes = [len(case) for case in cases.values()]
     look = {"sharex": True, "squeeze": False, "height_ratios": lanes}
-    _, axes = plt.subplots(len(cases), 1, figsize=(5.5, 0.24 * sum(lanes) + 0.9), **look)
+    _, axes = plt.subplots(len(cases), 1, figsize=(4.5, 0.24 * sum(lanes) + 0.9), **look)
     for axis, (title, case) in zip(axes.flat, cases.items()):
         for place, (name, (spans, note)) in enumerate(case.items()):
             color = ORANGE if "host" in name else BLUE
@@ -101,7 +101,7 @@ def plot_roofline(
     """Per series (a color) named groups of points, operations per byte and per second, below the
     series' peak of the same place in `peaks`, and below the slopes of the `bandwidths`, in bytes
     per second. The names stand beside the points of the first series."""
-    _, axis = plt.subplots(figsize=(5.5, 4.4))
+    _, axis = plt.subplots(figsize=(4.5, 4))
     axis.set(xscale="log", yscale="log", xlim=(1, 1e3), ylim=(0.01, 1e3), title=machine)
     axis.set(xlabel="arithmetic intensity: operations per byte", ylabel="TFLOP per second")
     top, fastest = max(peaks.values()) / 1e12, max(bandwidths.values())
