@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from inspect import signature
 
 from tutorial_lib.benchmarks import (
+    choices,
+    counters,
     eight_bits,
     elementwise,
     fusion,
     ladder,
+    matmuls,
     own_epilog,
     profiler,
     readme,
@@ -21,14 +24,16 @@ COMMANDS = {
     "published": (readme.run_published, "the published run, beside the published numbers"),
     "record": (ladder.put, "the README's table of the ladder, from its record"),
     "ladder": (ladder.run, "every rung and every peer, checked, then timed one at a time"),
+    "choices": (choices.run, "finer choices of a captured step, alone and together"),
     "kernels": (profiler.run, "the kernels that one call launches, for every epilog"),
     "fusion": (fusion.run, "fused against unfused, over sizes and arithmetics"),
     "own": (own_epilog.run, "the book's own kernels against cuBLASLt's"),
     "fp8": (eight_bits.run, "training in FP8, its products, and what they need"),
     "elementwise": (elementwise.run, "operations that are no matmul: plain, fused, as kernels"),
-    "timeline": (timeline.run, "one step, statement by statement"),
+    "timeline": (timeline.run, "a step on the host and on the GPU, over widths and batches"),
     "phases": (timeline.run_phases, "the one kernel, phase by phase"),
-    "counters": (timeline.run_counters, "hardware counters of each kernel, by ncu"),
+    "matmuls": (matmuls.run, "the five matmuls, as cuBLASLt cuts them"),
+    "counters": (counters.run, "hardware counters of each kernel, by ncu"),
 }
 OPTIONS = {
     "widths": {"type": int, "nargs": "+", "help": "hidden units"},

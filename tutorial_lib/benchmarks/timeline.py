@@ -1,4 +1,4 @@
-"""Where the time goes: statements of a step on the host, phases of the one kernel, counters.
+"""Where the time goes: a step on the host and on the GPU, statement by statement, kernel by kernel.
 
 The networks' own code is run, with a mark before each top-level statement of the functions in
 `PARTS`. A statement's time is that until the next mark, be it in a function that it calls.
@@ -7,23 +7,31 @@ The networks' own code is run, with a mark before each top-level statement of th
 import ast
 import inspect
 import itertools
-import subprocess
-import sys
 import textwrap
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tutorial_lib import backend, results
 from tutorial_lib.backend import Array, xp
-from tutorial_lib.benchmarks.contest import Absent, need_gpu
+from tutorial_lib.benchmarks.contest import need_gpu
+from tutorial_lib.benchmarks.trace import traced
 from tutorial_lib.dataset import BATCH_SIZE, normalized
-from tutorial_lib.networks import MnistNet, MnistNetNaive, MnistNetOneKernel
+from tutorial_lib.networks import NETWORKS, MnistNetOneKernel
+from tutorial_lib.networks.epochs import Loop, run_steps
+from tutorial_lib.timing import measure
 
 PARTS = ("step", "forward", "backward_output", "backward_hidden")
+FIELD = ("naive", "fused", "captured")
+WIDTHS = (30, 128, 512, 2048, 8192)
+BATCHES = (64, 256, 1024, 4096)
+STEPS = 14  # of the largest batches, there are no more; CUDA's queue holds them all
+SOURCES = *(f"benchmarks/{name}.py" for name in ("timeline", "trace")), "timing.py", "graphs.py"
+SOURCES += tuple(f"networks/{n}.py" for n in ("base", "naive", "fused", "inplace", "plans"))
 
 
 def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callable[..., Any]:
@@ -40,13 +48,16 @@ def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callabl
     return names[definition.name]
 
 
-def profile(network: type, images: Array, labels: Array, repeats: int) -> dict[str, Any]:
-    """Median host microseconds of a step at 30 hidden units, and of each of its `statements`."""
+def profile(
+    network: Callable, images: Array, labels: Array, repeats: int, hidden: int = 30
+) -> dict[str, Any]:
+    """Median host microseconds of a step, and of each of its `statements`."""
     marks: list[tuple[str, float]] = []
     passes, loss = [], xp.empty(1, xp.float32)
-    model = network(784, 30, 10)
+    model = network(784, hidden, 10)
     for part in PARTS:
-        function = marked(getattr(network, part), lambda s: marks.append((s, time.perf_counter())))
+        method = getattr(type(model), part)
+        function = marked(method, lambda s: marks.append((s, time.perf_counter())))
         setattr(model, part, types.MethodType(function, model))
     for _ in range(20 + repeats):  # the first to warm up
         backend.synchronize()
@@ -58,16 +69,44 @@ def profile(network: type, images: Array, labels: Array, repeats: int) -> dict[s
     return {"host_total": round(sum(times), 2), "statements": found}
 
 
+def steps(name: str, hidden: int, batch: int, number: int = STEPS) -> Callable[[], Any]:
+    """So many steps of the network of that name in `NETWORKS`, ready to be called."""
+    images, labels = (x[: number * batch] for x in normalized(True))
+    model, losses = NETWORKS[name](784, hidden, 10), xp.empty(number, xp.float32)
+    if isinstance(model.launch, Loop):  # without its look at the labels, which waits for the GPU
+        return partial(run_steps, model, images, labels, losses, 0.1, batch)
+    return partial(model.epoch, images, labels, batch_size=batch)
+
+
+def pace(name: str, hidden: int, batch: int) -> dict[str, Any]:
+    """Microseconds a step: on the host, until all is done, of its kernels; and their number."""
+    work = steps(name, hidden, batch)
+    times = measure(work, repeats=15, warm_up=2)
+    kernels = [kernel["us"] for kernel in traced(work)["kernels"]]
+    clocks = {"host": times.host, "wall": times.wall}
+    found = {what: results.summary(1e6 * seconds / STEPS) for what, seconds in clocks.items()}
+    found["gpu"] = results.summary(np.reshape(kernels, (STEPS, -1)).sum(axis=1))
+    row = {"network": name, "hidden": hidden, "batch": batch, "kernels": len(kernels) // STEPS}
+    return row | found
+
+
 def run() -> None:
-    """Profile both networks, print, write ``book/results/step_timeline.json`` or ``_cpu``."""
+    """Trace, profile and time, print, write ``book/results/step_timeline.json``."""
+    need_gpu("kernels are traced")
     images, labels = (x[:BATCH_SIZE] for x in normalized(True))
-    networks = {n.__name__: profile(n, images, labels, 51) for n in (MnistNetNaive, MnistNet)}
-    what = "one training step, statement by statement, µs on the host"
-    name = "step_timeline_cpu" if backend.name == "cpu" else "step_timeline"
-    results.write(name, {"what": what, "networks": networks})
-    for name, found in networks.items():
-        rows = [[f"`{s['operation']}`", s["host_us"]] for s in found["statements"]]
-        print(results.table([name, "µs"], rows))
+    found: dict[str, dict] = {name: {} for name in FIELD}
+    for name, hidden in itertools.product(FIELD, WIDTHS[::2]):
+        # Three steps of the graph, to show how they follow one another.
+        row = traced(steps(name, hidden, BATCH_SIZE, 3 if name == "captured" else 1))
+        if name != "captured":
+            row["profile"] = profile(NETWORKS[name], images, labels, 51, hidden)
+        found[name][str(hidden)] = row
+    rows = []
+    for hidden, batch, name in itertools.product(WIDTHS, BATCHES, FIELD):
+        rows.append(pace(name, hidden, batch))
+        print(*rows[-1].values(), flush=True)
+    what = "a training step: kernels by CUPTI, host by statement; pace: microseconds of a step"
+    results.write("step_timeline", {"what": what, "steps": found, "pace": rows}, sources=SOURCES)
 
 
 def run_phases() -> None:
@@ -84,16 +123,3 @@ def run_phases() -> None:
     results.write("phases", {"what": what, "widths": found})
     rows = zip(found["30"], *(cycles.values() for cycles in found.values()))
     print(results.table(["cycles", *found], rows))
-
-
-def run_counters() -> None:
-    """Let NVIDIA's ncu print what it counts in each kernel of a step of the fast rungs.
-
-    Compare the kernels with each other: the profiler slows them. Absent if it fails.
-    """
-    ncu = "ncu --clock-control none --profile-from-start off --section SpeedOfLight"
-    for name, width in itertools.product(("inplace", "merged", "one-kernel"), (30, 512)):
-        rung = f"tutorial_lib.benchmarks.rung --network {name} --hidden {width} --steps 1"
-        command = [*ncu.split(), sys.executable, "-m", *rung.split()]
-        if subprocess.run(command, timeout=150).returncode:
-            raise Absent("ncu has failed: what it printed says why")

@@ -5,11 +5,11 @@ from tutorial_lib.plotting.charts import (
     plot_break_even,
     plot_curves,
     plot_histograms,
-    plot_launch_queue,
     plot_learning_curve,
     plot_logarithmic,
     plot_phases,
     plot_roofline,
+    plot_timeline,
 )
 from tutorial_lib.plotting.grids import (
     plot_confusion,

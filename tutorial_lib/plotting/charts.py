@@ -75,48 +75,49 @@ def plot_histograms(values: Mapping[str, Array]) -> None:
 
 
 @styled
-def plot_launch_queue(cases: Mapping[str, tuple], *, machine: str = "") -> None:
-    """A panel per titled case: three training steps to scale, on the host (orange) and on the GPU
-    (blue), given the microseconds of a step on each. The GPU's work begins when it is queued."""
-    _, axes = plt.subplots(len(cases), 1, figsize=(8, 1.55 * len(cases)), squeeze=False)
-    for axis, (title, (host, gpu)) in zip(axes.flat, cases.items()):
-        end = 0.0
-        for i in range(3):
-            queued = (i + 1) * host
-            start = max(queued, end)
-            bar = axis.barh(1, host, 0.5, i * host, color=ORANGE, edgecolor="white")
-            axis.bar_label(bar, [f"step {i + 1}"], label_type="center", color="white")
-            axis.barh(0, gpu, 0.5, start, color=BLUE, edgecolor="white", linewidth=0.4)
-            arrow = {"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
-            axis.annotate("", (start, 0.27), (queued, 0.73), arrowprops=arrow)
-            end = start + gpu
-        axis.set_yticks((0, 1), ("GPU", "host"))
-        axis.set(xlim=(0, 1.02 * end), ylim=(-0.35, 1.35))
+def plot_timeline(cases: Mapping[str, Mapping[str, tuple]], *, machine: str = "") -> None:
+    """A panel per titled case, in it a lane per name: its spans, (start, length) in microseconds,
+    those of the host orange, those of the GPU blue, and a note behind the last of them."""
+    lanes = [len(case) for case in cases.values()]
+    look = {"sharex": True, "squeeze": False, "height_ratios": lanes}
+    _, axes = plt.subplots(len(cases), 1, figsize=(4.5, 0.24 * sum(lanes) + 0.9), **look)
+    for axis, (title, case) in zip(axes.flat, cases.items()):
+        for place, (name, (spans, note)) in enumerate(case.items()):
+            color = ORANGE if "host" in name else BLUE
+            axis.broken_barh(spans, (place - 0.35, 0.7), color=color, linewidth=0.4)
+            end = max(start + length for start, length in spans)
+            axis.annotate(note, (end, place), (4, 0), textcoords="offset points", va="center")
+        axis.set_yticks(range(len(case)), list(case))
+        axis.set(ylim=(len(case) - 0.4, -0.6), xlim=(0, None))
         axis.set_title(title, loc="left")
-    axes[-1, 0].set_xlabel("µs")
-    axes[0, 0].set_title(machine, fontsize=9, loc="right")
+        axis.grid(visible=False, axis="y")
+    axes[-1, 0].set_xlabel(f"µs | {machine}")
 
 
 @styled
-def plot_roofline(points: Mapping, *, peak: float, bandwidth: float, machine: str) -> None:
-    """Per series (a color) named points (a marker each) of operations per byte and operations per
-    second, below the roof that `bandwidth`, bytes per second, and `peak` make."""
-    _, axis = plt.subplots(figsize=(7.5, 4))
-    intensity = np.geomspace(1, 300, 100)
-    axis.plot(intensity, np.minimum(peak, intensity * bandwidth) / 1e12, color="black", lw=1.2)
-    axis.text(290, peak / 1e12 * 1.15, "peak of the arithmetic", ha="right")
-    slope = {"rotation": 33, "rotation_mode": "anchor"}
-    axis.text(1.25, 1.5 * bandwidth / 1e12, "peak of the memory", **slope)
-    markers = dict(zip(next(iter(points.values())), "osD^vP*"))
-    for name, marker in markers.items():
-        axis.plot([], [], marker, color="black", label=name)
-    for series, named in points.items():
-        (line,) = axis.plot([], [], linewidth=6, label=series)
-        for name, (x, rate) in named.items():
-            axis.plot(x, rate / 1e12, markers[name], color=line.get_color(), markersize=8)
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    axis.set(xscale="log", yscale="log", xlim=(1, 300), ylim=(0.15, 200), title=machine)
+def plot_roofline(
+    points: Mapping, *, peaks: Mapping[str, float], bandwidths: Mapping[str, float], machine: str
+) -> None:
+    """Per series (a color) named groups of points, operations per byte and per second, below the
+    series' peak of the same place in `peaks`, and below the slopes of the `bandwidths`, in bytes
+    per second. The names stand beside the points of the first series."""
+    _, axis = plt.subplots(figsize=(4.5, 4))
+    axis.set(xscale="log", yscale="log", xlim=(1, 1e3), ylim=(0.01, 1e3), title=machine)
     axis.set(xlabel="arithmetic intensity: operations per byte", ylabel="TFLOP per second")
+    top, fastest = max(peaks.values()) / 1e12, max(bandwidths.values())
+    for name, bandwidth in bandwidths.items():
+        slope = bandwidth / 1e12
+        axis.plot([1, top / slope], [slope, top], color="black", linewidth=1)
+        turn = {"rotation": np.degrees(np.arctan(slope)), "rotation_mode": "anchor"}
+        axis.text(1.15, 1.3 * slope, name, transform_rotates_text=True, **turn)
+    for color, (roof, peak), groups in zip((BLUE, ORANGE), peaks.items(), points.values()):
+        axis.plot([peak / fastest, 1e3], 2 * [peak / 1e12], color=color)
+        axis.text(950, peak / 0.85e12, roof, color=color, ha="right")
+        for name, group in groups.items():
+            x, y = np.transpose(group)
+            axis.plot(x, y / 1e12, "o", color=color, markersize=5)
+            text = name if color == BLUE else ""
+            axis.annotate(text, (max(x), max(y) / 1e12), (6, -4), textcoords="offset points")
 
 
 @styled

@@ -35,7 +35,7 @@ IMAGES = xp.asarray(np.arange(2 * 784.0).reshape(2, 784))
 COUNTS = np.array([[90, 10, 0], [5, 80, 7], [0, 6, 70]])
 MASK = xp.asarray([[0b10000001], [0b00000101]], xp.uint8)
 RATIOS = {30: {64: 1.5, 256: 1.0, 1024: 0.5}, 512: {64: 0.9, 256: 0.8, 1024: 0.1}}
-POINTS = {"30": {"hidden": (10, 3e12), "output": (2, 1e12)}, "512": {"hidden": (40, 6e13)}}
+POINTS = {"f": {"large": [(10, 3e12)], "small": [(2, 1e12)]}, "t": {"": [(40, 6e13), (70, 9e13)]}}
 PHASES = ["waiting", "sum to the cluster", "weight gradient"]
 FORMS = [{"form": 1, "cycles": [900, 300, 9000]}]
 QUARTILES = [[1, 1, 3.01], [1, 2, 3.01], [1, 4, 3.01]]
@@ -54,6 +54,12 @@ FACTS = {
     "shares": lambda axis: axis.patches[0].get_data().values,
     "cells": lambda axis: axis.collections[0].get_array().ravel(),
     "edges": lambda axis: [*np.ravel([e.get_segments()[0] for e in axis.collections[1:]])],
+    "spans": lambda axis: [
+        x
+        for bars in axis.collections
+        for bar in bars.get_paths()
+        for x in (min(bar.vertices[:, 0]), max(bar.vertices[:, 0]))
+    ],
     "inks": lambda axis: [text.get_color() for text in axis.texts],
     "pixels": lambda axis: [image.get_array()[0, 0] for image in axis.images],
     "blue": lambda axis: [to_hex(image.to_rgba(1000)) for image in axis.images],
@@ -79,9 +85,6 @@ FIGURES = [
         "pixels": [784] * 3, "limits": [0, 28, 0, 784, 28 * 11, 28 * 15],
         "lefts": [0] * 4 + 2 * [308, 336, 364, 392], "tops": [12, 13, 14, 15] + [1] * 8}),
     ("histograms", [{"a": xp.asarray([0.0, 0, 0, 1])}], {}, {"shares": [0.75, *[0] * 62, 0.25]}),
-    ("launch_queue", [{"host": (10, 4), "GPU": (4, 10)}], {}, {
-        "colors": [ORANGE, BLUE] * 6, "words": ["step 1", "step 2", "step 3"] * 2,
-        "widths": [10, 4] * 3 + [4, 10] * 3, "lefts": [0, 10, 10, 20, 20, 30, 0, 4, 4, 14, 8, 24]}),
     ("learning_curve", [{"ours": range(10, 21)}], {}, {
         "x": [*range(11), 9, 10], "y": [*range(10, 21), 14.5, 15.5], "words": ["ours"]}),
     ("logarithmic", [[1, 9, 99], {"e": [1e-3, 2, 0]}], {}, {"y": [1e-3, 2, np.nan]}),
@@ -95,9 +98,12 @@ FIGURES = [
         "colors": [GREY, ORANGE, BLUE, BLUE], "tops": [900, 1200, 10200, 80],
         "words": ["waiting\n900", "sum", "weight gradient\n9,000", "10,200", "80"]}),
     ("predictions", [Answers(), 2], {}, {"titles": ["3 (3)", "3 (5)"], "pixels": [0.9, 0.6]}),
-    ("roofline", [POINTS], {"peak": 6e13, "bandwidth": 4e12, "machine": "m"}, {
-        "x": [*np.geomspace(1, 300, 100), 10, 2, 40],
-        "y": [*np.minimum(60, 4 * np.geomspace(1, 300, 100)), 3, 1, 60]}),
+    ("roofline", [POINTS], {"peaks": {"a": 6e13, "b": 3e14}, "bandwidths": {"c": 4e12},
+                            "machine": "m"}, {
+        "x": [1, 75, 15, 1000, 10, 2, 75, 1000, 40, 70], "words": ["c", "a", "large", "small", "b"],
+        "y": [4, 300, 60, 60, 3, 1, 300, 300, 60, 90]}),
+    ("timeline", [{"1": {"host": ([(0, 10), (20, 5)], "n"), "GPU": ([(4, 1)], "1 µs")}}], {}, {
+        "spans": [0, 10, 20, 25, 4, 5], "words": ["n", "1 µs"]}),
     ("weights", [Answers()], {}, {"pixels": [-1000, -216], "blue": ["#053061"] * 2}),
 ]
 # fmt: on

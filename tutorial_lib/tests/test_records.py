@@ -3,16 +3,31 @@
 import pytest
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks import eight_bits, elementwise, fusion, own_epilog, profiler, readme
+from tutorial_lib.benchmarks import (
+    choices,
+    counters,
+    eight_bits,
+    elementwise,
+    fusion,
+    matmuls,
+    own_epilog,
+    profiler,
+    readme,
+    timeline,
+)
 
 README = readme.README.read_text()
 SOURCES = {
+    "choices": choices.SOURCES,
+    "counters": counters.SOURCES,
     "device_matmul": ("benchmarks/device_matmul.py",),  # measured by hand: it needs Numba
     "elementwise": elementwise.SOURCES,
     "fp8": eight_bits.SOURCES,
     "fusion": fusion.SOURCES,
     "kernels": profiler.SOURCES,
+    "matmuls": matmuls.SOURCES,
     "own_epilog": own_epilog.SOURCES,
+    "step_timeline": timeline.SOURCES,  # by the command `timeline`
 }
 
 
