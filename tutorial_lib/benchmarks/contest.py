@@ -44,6 +44,7 @@ WARM_UP = 0.1  # seconds
 QUERY = "nvidia-smi --id=0 --format=csv,noheader,nounits --query-gpu="
 STATE = {"MHz": "clocks.sm", "W": "power.draw.instant", "C": "temperature.gpu"}
 
+ROW = "row:"  # before a row, since compilers print, too
 Epoch = Callable[[], Any]  # a contestant, built: trains one epoch, returns its losses (steps,)
 
 
@@ -189,9 +190,9 @@ def main(make: Callable[..., Epoch], *frameworks: str, **choices: Sequence[str])
         for framework in frameworks:
             importlib.import_module(framework)
         for _ in sys.stdin:
-            print(json.dumps(next(rows)), flush=True)
+            print(ROW, json.dumps(next(rows)), flush=True)
     except Exception as error:
         traceback.print_exc()
         what = "absent" if isinstance(error, (Absent, ImportError)) else "failed"
         row = {what: f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        print(json.dumps(row), flush=True)
+        print(ROW, json.dumps(row), flush=True)

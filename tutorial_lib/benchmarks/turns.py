@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from tutorial_lib import results
-from tutorial_lib.benchmarks.contest import CLOCKS
+from tutorial_lib.benchmarks.contest import CLOCKS, ROW
 from tutorial_lib.benchmarks.field import Entrant
 
 AT_ONCE = 12  # processes that set up or build
@@ -53,8 +53,8 @@ class Contestant:
         """Collect the rows that the process prints; the last says how it ended."""
         last = ""
         for line in self.process.stdout:
-            if line.startswith("{"):
-                self.said.put(json.loads(line))
+            if line.startswith(ROW):
+                self.said.put(json.loads(line.removeprefix(ROW)))
             last = line.strip() or last
         self.said.put({"failed": f"status {self.process.wait()}: {last[:300]}"})
 

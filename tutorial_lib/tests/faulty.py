@@ -46,6 +46,7 @@ def faulty(problem, options):
             parameter[...] = value
         return losses[:-1] if fault == "short" else losses
 
+    print('{"as": "a compiler prints"}')
     return epoch
 
 
