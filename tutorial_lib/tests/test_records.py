@@ -20,7 +20,6 @@ README = readme.README.read_text()
 SOURCES = {
     "choices": choices.SOURCES,
     "counters": counters.SOURCES,
-    "device_matmul": ("benchmarks/device_matmul.py",),  # measured by hand: it needs Numba
     "elementwise": elementwise.SOURCES,
     "fp8": eight_bits.SOURCES,
     "fusion": fusion.SOURCES,
