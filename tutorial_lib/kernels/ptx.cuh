@@ -10,11 +10,14 @@ __device__ unsigned cluster_rank() {
     return rank;
 }
 
-// Waits for all threads of the cluster; what they wrote before is visible after.
-__device__ void cluster_sync() {
+// Waits for all threads of the cluster to arrive; what they wrote before that is visible after.
+__device__ void cluster_arrive() {
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ void cluster_wait() {
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+__device__ void cluster_sync() { cluster_arrive(); cluster_wait(); }
 
 // Where `local` lies in the shared memory of the cluster's block `rank`.
 __device__ Remote remote(const float* local, unsigned rank) {
@@ -29,15 +32,13 @@ __device__ float load(Remote address) {
     return x;
 }
 
-__device__ float4 load4(Remote address) {
-    float4 x;
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(address));
-    return x;
-}
-
 __device__ void store(Remote address, float x) {
     asm volatile("st.shared::cluster.f32 [%0], %1;" :: "r"(address), "f"(x) : "memory");
+}
+
+__device__ void store2(Remote address, float2 x) {
+    asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};"
+                 :: "r"(address), "f"(x.x), "f"(x.y) : "memory");
 }
 
 __device__ void store4(Remote address, float4 x) {
@@ -65,11 +66,22 @@ __device__ void prefetch(const float* from) {
     asm volatile("prefetch.global.L2 [%0];" :: "l"(from));
 }
 
-// What other blocks wrote before they changed this number is visible to those who have read it so.
-__device__ unsigned load_acquire(const unsigned* from) {
-    unsigned x;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(from) : "memory");
-    return x;
+// --- Numbers for other blocks, in global memory. A number and its tag, which says when it was
+// written, are stored and loaded at once; who finds the right tag has the right number, too.
+
+struct alignas(8) Tagged { float value; int tag; };
+
+__device__ void store_tagged(Tagged* to, float value, int tag) {
+    asm volatile("{.reg .b64 both; mov.b64 both, {%1, %2}; st.relaxed.gpu.global.b64 [%0], both;}"
+                 :: "l"(to), "f"(value), "r"(tag) : "memory");
+}
+
+// Whether the tag is there; only then is the value the one that belongs to it.
+__device__ bool load_tagged(const Tagged* from, int tag, float& value) {
+    int found;
+    asm volatile("{.reg .b64 both; ld.relaxed.gpu.global.b64 both, [%2]; mov.b64 {%0, %1}, both;}"
+                 : "=f"(value), "=r"(found) : "l"(from) : "memory");
+    return found == tag;
 }
 
 // --- Tensor cores: a warp multiplies two matrices that are spread over its registers.

@@ -45,7 +45,7 @@ def emulated(compiled, monkeypatch):
         library.run(*numbers, run.seed, pointers)
 
     run.seed = 0
-    fake = SimpleNamespace(float32=np.float32, uint32=np.uint32, int64=np.int64, zeros=np.zeros)
+    fake = SimpleNamespace(float32=np.float32, int64=np.int64, zeros=np.zeros)
     fake.empty = lambda shape, dtype: np.full(shape, np.nan, dtype)  # nobody has written there
     fake.empty_like = lambda x: np.full_like(x, np.nan)
     monkeypatch.setattr(cuda, "xp", fake)

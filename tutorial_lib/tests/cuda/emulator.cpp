@@ -30,6 +30,7 @@
 using std::max;
 using std::min;
 
+struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
 struct Copy { float* to; const float* from; int count; };
@@ -51,6 +52,7 @@ struct Fiber {
     ucontext_t context;
     std::vector<char> stack;
     std::vector<Copy> copies;
+    int generation;  // of the cluster's barrier, at which it has arrived
     bool done = false;
 };
 
@@ -78,23 +80,21 @@ static void let_others_run() {
     threadIdx.x = me;
 }
 
-static void wait_at(Barrier& barrier, int expected) {
+static int arrive_at(Barrier& barrier, int expected) {
     const int generation = barrier.generation;
     if (++barrier.arrived == expected) {
         barrier.arrived = 0;
         ++barrier.generation;
-    } else {
-        while (barrier.generation == generation) let_others_run();
     }
+    return generation;
 }
+static void wait_for(Barrier& barrier, int generation) {
+    while (barrier.generation == generation) let_others_run();
+}
+static void wait_at(Barrier& barrier, int expected) { wait_for(barrier, arrive_at(barrier, expected)); }
 
 static void __syncthreads() { wait_at(*block, launch.threads); }
-static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-static unsigned atomicAdd(unsigned* to, unsigned value) {
-    return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
-}
-static float __ldcg(const float* from) { return *(volatile const float*)from; }
-static void __stcg(float* to, float value) { *(volatile float*)to = value; }
+static void __syncwarp() { wait_at(block->warps[threadIdx.x / 32], 32); }
 
 static float exchange(float value, int lane) {
     Warp& warp = block->warps[threadIdx.x / 32];
@@ -116,13 +116,15 @@ static long long clock64() { static std::atomic<long long> now{0}; return ++now;
 // What kernels/ptx.cuh has in PTX.
 typedef float* Remote;
 static unsigned cluster_rank() { return block->rank; }
-static void cluster_sync() { wait_at(*block->cluster, launch.blocks * launch.threads); }
+static void cluster_arrive() { block->fibers[threadIdx.x].generation = arrive_at(*block->cluster, launch.blocks * launch.threads); }
+static void cluster_wait() { wait_for(*block->cluster, block->fibers[threadIdx.x].generation); }
+static void cluster_sync() { cluster_arrive(); cluster_wait(); }
 static Remote remote(const float* local, unsigned rank) {
     return (Remote)(block->cluster->bases[rank] + ((char*)local - (char*)memory));
 }
 static float load(Remote from) { return *from; }
-static float4 load4(Remote from) { return *(float4*)from; }
 static void store(Remote to, float x) { *to = x; }
+static void store2(Remote to, float2 x) { *(float2*)to = x; }
 static void store4(Remote to, float4 x) { *(float4*)to = x; }
 static void begin_copy(Copy copy) {
     if (block->random() % 2) memcpy(copy.to, copy.from, copy.count * sizeof(float));
@@ -139,9 +141,17 @@ static void wait_for_copies() {
     block->fibers[threadIdx.x].copies.clear();
 }
 static void prefetch(const float* from) { (void)*(volatile const float*)from; }
-static unsigned load_acquire(const unsigned* from) {
-    sched_yield();
-    return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+struct alignas(8) Tagged { float value; int tag; };
+static void store_tagged(Tagged* to, float value, int tag) {
+    Tagged both = {value, tag};
+    __atomic_store(to, &both, __ATOMIC_SEQ_CST);
+}
+static bool load_tagged(const Tagged* from, int tag, float& value) {
+    Tagged both;
+    __atomic_load(from, &both, __ATOMIC_SEQ_CST);
+    value = both.value;
+    if (both.tag != tag) let_others_run();
+    return both.tag == tag;
 }
 
 static float to_tf32(float x) {  // round to nearest, ties away from zero
