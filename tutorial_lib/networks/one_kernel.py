@@ -73,6 +73,12 @@ class MnistNetOneKernel(MnistNet):
 
     default_launch = OneKernel
 
+    def __init__(self, *sizes: int, compute_type: int | None = None, **choices: Any) -> None:
+        """See `MnistNetBase`; ValueError for a compute type other than float32's and TF32."""
+        if compute_type not in PRECISIONS:
+            raise ValueError(f"the kernel computes in float32 or TF32, not {compute_type!r}")
+        super().__init__(*sizes, compute_type=compute_type, **choices)
+
     def check_sizes(self) -> None:
         """Raises ValueError but for 784-H-10, H up to `MAX_HIDDEN`; RuntimeError for the GPU."""
         super().check_sizes()
