@@ -26,8 +26,16 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
     const int first_unit = group * UNITS, first_feature = rank * FEATURES;
     move_parameters<true>(s, wh, bh, wo, bo, first_unit, first_feature);
     fill_constants(s, first_feature, group == 0);
-    __syncthreads();
-    fetch(s.x[0], images, 0, BATCH / SPLIT, first_feature);
+    const int partials = 4 * BATCH * UNITS, outputs = 4 * CLUSTER * OUTPUTS * PADDED;  // bytes
+    if (t == 0) {
+        start(s.partials_in);
+        expect(s.partials_in, partials);
+        start(s.grads_in);
+        expect(s.grads_in, partials);
+    }
+    cluster_sync();
+    constexpr int LANES = FEATURES <= 64 ? 16 : 32;  // that fetch an image
+    fetch<LANES>(s.x[0], images, t / 32 * 32, 32, 0, first_feature);
 
     Clock clock = {cycles, PROFILE ? clock64() : 0};
     for (int step = 0; step < steps; step++) {
@@ -36,47 +44,50 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         if (step + 1 == steps) next = nullptr;
         // Long before it is used: the label of this thread's image.
         const int label = digit(labels[step * BATCH + rank * SHARE + t % SHARE]);
+        if (next && BUFFERS == 1 && step % GROUPS == group) prefetch_features(next, first_feature);
         wait_for_copies();
         __syncthreads();
         mark(clock, Phase::waiting_for_images);
-        if (next && BUFFERS == 2) fetch(s.x[1 - step % 2], next, 0, BATCH / SPLIT, first_feature);
-        if (next && BUFFERS == 1 && step % GROUPS == group) prefetch_features(next, first_feature);
 
         hidden_partial(s, x, rank);
         mark(clock, Phase::hidden_partial);
-        cluster_sync();
-        mark(clock, Phase::first_cluster_barrier);
+        auto fetch_next = [&](int half) {  // of the images, while there is nothing else to do
+            if (next && BUFFERS == 2)
+                fetch<LANES>(s.x[1 - step % 2], next, t / 32 * 32 + 16 * half, 16, 0, first_feature);
+        };
+        fetch_next(0);
+        wait_for(s.partials_in, step % 2);
+        if (t == 0) expect(s.partials_in, (next ? partials : 0) + outputs);
+        mark(clock, Phase::waiting_for_partials);
         sum_over_cluster(s);
         if (step > 0) update_output(s, learning_rate);
         __syncthreads();
         mark(clock, Phase::sum_over_cluster);
 
-        float logits[LOGITS], loss = 0;
+        float logits[LOGITS];
         Tagged* buffer = exchange + (step % 2 * CLUSTER + rank) * GROUPS * SHARE * OUTPUTS;
         partial_logits(s, logits);
         mark(clock, Phase::partial_logits);
+        float4 weights[OUTPUTS];
+        read_output_weights(s, weights);
         sum_over_clusters(buffer, group, step + 1, logits);
         mark(clock, Phase::waiting_for_clusters);
-        loss_and_gradient(s, logits, label, loss);
+        gradient(s, logits, label);
         __syncthreads();
-        mark(clock, Phase::loss_and_gradient);
+        mark(clock, Phase::gradient);
 
-        send_gradient(s, rank);
+        send_gradient(s, rank, weights);
         mark(clock, Phase::send_gradient);
-        cluster_arrive();
-        float output[OUTPUT_WEIGHTS];
-        output_gradient(s, output);
-        if (group == 0) write_loss(loss, losses + (step * CLUSTER + rank) * OUTPUT_WARPS);
+        fetch_next(1);
+        if (group == 0) write_loss(logits, label, losses + (step * CLUSTER + rank) * OUTPUT_WARPS);
+        send_output_gradient(s, rank, [&] { wait_for(s.grads_in, step % 2); });
+        if (t == 0) expect(s.grads_in, partials);
         mark(clock, Phase::output_gradient);
-        cluster_wait();
-        mark(clock, Phase::second_cluster_barrier);
-        send_output_gradient(s, rank, output);
-        mark(clock, Phase::send_output_gradient);
         update_weights(s, x, next, first_feature, learning_rate);
         mark(clock, Phase::update_weights);
     }
 
-    cluster_sync();  // the last gradients have arrived
+    wait_for(s.partials_in, steps % 2);  // the last gradients of the output layer
     update_output(s, learning_rate);
     __syncthreads();
     move_parameters<false>(s, wh, bh, wo, bo, first_unit, first_feature);

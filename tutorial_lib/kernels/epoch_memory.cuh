@@ -3,34 +3,33 @@
 constexpr int SHARE = BATCH / CLUSTER;             // images of a block in steps 2 to 4
 constexpr int LOGITS = SHARE / 16;                 // of a thread, all of the same image
 constexpr int OUTPUT_THREADS = SHARE * OUTPUTS / LOGITS, OUTPUT_WARPS = OUTPUT_THREADS / 32;
-constexpr int OUTPUT_SIZE = OUTPUTS * (UNITS + 1);  // output weights and biases
-constexpr int OUTPUT_WEIGHTS = (OUTPUT_SIZE + THREADS - 1) / THREADS;  // of a thread
-constexpr int TILES = (FEATURES + 15) / 16;        // of 16 features
-constexpr int SPLIT = THREADS / 32 / TILES;        // warps that share such a tile, by images
+constexpr int PADDED = UNITS + 4;                  // units, one that is always 1, and zeros
+constexpr int QUADS = OUTPUTS * PADDED / 4;        // of output weights
+constexpr int HELPERS = THREADS / QUADS >= 8 ? 8 : 2;  // threads that share the work on a quad
+constexpr int ROWS = FEATURES <= 64 ? 1 : 2, SPLIT = 2;  // step 5: tiles of a warp, warps of a tile
 
 // Rows of 8, 24, 40, 56 … floats lie so in the banks that a warp reads its fragments in one go.
-// Who writes where, and when may another block do so again?
-// - partial: all blocks of the cluster, before the first barrier of a step; it is read before the
-//   second, and all pass that before the next step.
-// - grad_hidden: the same, before the second barrier, and it is read before the next step's first.
-// - grad_output: after the second barrier, and it is read between the next step's two.
-// All else only the block itself writes, and __syncthreads() separates that from the reading.
+// Other blocks of the cluster write into `partial`, `grad_hidden` and `grad_output`. None does so
+// again before this block has read it: for the next step's partials a block needs this step's
+// hidden gradients from all blocks, and those are sent after the partials have been read. In the
+// same way, the next hidden gradients need the next partials, and the next output gradients them.
 struct Shared {
     float x[BUFFERS][BATCH][FEATURES];     // this block's features of the batch
     float w[UNITS][FEATURES];              // its weights
     float partial[CLUSTER][SHARE][UNITS];  // the hidden layer before its ReLU, from each block
     float grad_hidden[BATCH][UNITS];
-    float grad_output[CLUSTER][OUTPUT_SIZE];
-    float z[SHARE][UNITS + 4];             // the hidden layer before its ReLU, and a unit that is 1
-    float wo[OUTPUTS][UNITS + 4];          // with the weights of that unit, the output biases
+    float grad_output[CLUSTER][OUTPUTS][PADDED];
+    float z[SHARE][PADDED];                // the hidden layer before its ReLU, and a unit that is 1
+    float wo[OUTPUTS][PADDED];             // with the weights of that unit, the output biases
     float grad[SHARE][12];                 // of the logits
+    Arrivals partials_in, grads_in;        // the first also counts grad_output, of the step before
 };
-static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && OUTPUTS % LOGITS == 0);
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && FEATURES <= 128);
+static_assert(OUTPUTS % LOGITS == 0 && QUADS * HELPERS <= THREADS);
 
 enum class Phase {
-    waiting_for_images, hidden_partial, first_cluster_barrier, sum_over_cluster, partial_logits,
-    waiting_for_clusters, loss_and_gradient, send_gradient, output_gradient,
-    second_cluster_barrier, send_output_gradient, update_weights
+    waiting_for_images, hidden_partial, waiting_for_partials, sum_over_cluster, partial_logits,
+    waiting_for_clusters, gradient, send_gradient, output_gradient, update_weights
 };
 
 struct Clock { long long *cycles, last; };
@@ -41,6 +40,10 @@ INLINE void mark(Clock& clock, Phase phase) {
     const long long now = clock64();
     clock.cycles[(int)phase] += now - clock.last;
     clock.last = now;
+}
+
+__device__ void add(float4& sum, float factor, float4 a) {
+    sum.x += factor * a.x; sum.y += factor * a.y; sum.z += factor * a.z; sum.w += factor * a.w;
 }
 
 // Brings the block's parameters in, or back. Those beyond the last are 0, and stay 0. What several
@@ -57,8 +60,8 @@ INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* b
         move(s.w[i / FEATURES][i % FEATURES], there, h < HIDDEN && f <= INPUTS);
     }
     if (!IN && f0 > 0) return;
-    for (int i = threadIdx.x; i < OUTPUTS * (UNITS + 4); i += THREADS) {
-        const int o = i / (UNITS + 4), h = i % (UNITS + 4);
+    for (int i = threadIdx.x; i < OUTPUTS * PADDED; i += THREADS) {
+        const int o = i / PADDED, h = i % PADDED;
         const bool bias = h == UNITS && h0 == 0;
         float* there = bias ? &bo[o] : &wo[o * HIDDEN + h0 + h];
         move(s.wo[o][h], there, bias || h < UNITS && h0 + h < HIDDEN);
@@ -74,16 +77,16 @@ INLINE void fill_constants(Shared& s, int f0, bool first_cluster) {
         s.z[i / 4][UNITS + i % 4] = i % 4 == 0 && first_cluster;
 }
 
-// Starts to bring so many images of a batch into shared memory: each warp those features, of those
-// images, that it alone reads in step 5.
-INLINE void fetch(float (*x)[FEATURES], const float* batch, int first, int count, int f0) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, f = warp % TILES * 16 + lane % 4 * 4;
-    if (warp >= TILES * SPLIT || f >= FEATURES || f0 + f >= INPUTS) return;
+// A warp starts to bring `count` images of a batch into shared memory, from n0 on, of each of them
+// 4 LANES features, from f on.
+template <int LANES>
+INLINE void fetch(float (*x)[FEATURES], const float* batch, int n0, int count, int f, int f0) {
+    const int lane = threadIdx.x % 32;
+    f += lane % LANES * 4;
+    if (f >= FEATURES || f0 + f >= INPUTS) return;
     #pragma unroll 4
-    for (int i = lane / 4; i < count; i += 8) {
-        const int n = warp / TILES * (BATCH / SPLIT) + first + i;
+    for (int n = n0 + lane / LANES; n < n0 + count; n += 32 / LANES)
         copy4_async(&x[n][f], batch + n * INPUTS + f0 + f);
-    }
 }
 
 // Brings a block's features of a batch, an image for each thread, into the L2 cache.

@@ -1,55 +1,75 @@
 // The phases of a step in epoch.cu. g and c say which elements of a fragment are a lane's: see `mma`.
 
-// A tile of a product, (16, 8), as the sum of PRODUCTS: each has a chain of additions of its own,
-// so that none waits for another, and small ones are not lost in large ones.
+// 16 x 8 elements of a product. Tensor cores round a sum down after each addition: only few of the
+// large terms are summed there before they go into `total`; the small ones have a sum of their own.
 struct Tile {
-    float sums[PRODUCTS][4] = {};
+    float total[4] = {}, high[4] = {}, low[4] = {};
 
-    INLINE void add(const Operand<4>& a, const Operand<2>& b) {
-        mma(sums[0], a.high, b.high);
-        if constexpr (PRODUCTS == 3) {
-            mma(sums[1], a.low, b.high);
-            mma(sums[2], a.high, b.low);
-        }
-    }
-    INLINE float operator[](int i) const {
-        if constexpr (PRODUCTS == 3) return sums[0][i] + (sums[1][i] + sums[2][i]);
-        return sums[0][i];
-    }
+    INLINE float operator[](int i) const { return PRODUCTS == 3 ? total[i] + low[i] : total[i]; }
 };
+
+// Adds a b to M x N tiles. Each PRODUCT goes over all tiles before the next does, since an addition
+// must wait for the one before it.
+template <int M, int N>
+INLINE void multiply(Tile (&tiles)[M][N], const Operand<4> (&a)[M], const Operand<2> (&b)[N]) {
+    UNROLL for (int i = 0; i < M * N; i++)
+        mma(tiles[i / N][i % N].high, a[i / N].high, b[i % N].high);
+    if (PRODUCTS == 1) return;
+    UNROLL for (int i = 0; i < M * N; i++)
+        mma(tiles[i / N][i % N].low, a[i / N].low, b[i % N].high);
+    UNROLL for (int i = 0; i < M * N; i++)
+        mma(tiles[i / N][i % N].low, a[i / N].high, b[i % N].low);
+}
+
+template <int M, int N> INLINE void settle(Tile (&tiles)[M][N]) {
+    UNROLL for (int i = 0; i < M * N; i++)
+        UNROLL for (int k = 0; k < 4; k++) {
+            Tile& tile = tiles[i / N][i % N];
+            tile.total[k] += tile.high[k];
+            tile.high[k] = 0;
+        }
+}
 
 INLINE float relu(float z) { return z < 0 ? 0 : z; }  // NaN stays NaN
 
 // 1. A warp takes 32 images, as two tiles of rows, and all units, as tiles of columns. Of 8
-// features, a lane takes two neighbors.
+// features, a lane takes two neighbors; while it works on them, the next 8 are on their way.
 INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {
     const int n0 = threadIdx.x / 32 * 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
     Tile tiles[2][UNITS / 8];
-    #pragma unroll 4
-    for (int f = 2 * c; f < FEATURES; f += 8) {
-        auto images = [&](int n) {
-            const float2 top = *(float2*)&x[n + g][f], bottom = *(float2*)&x[n + g + 8][f];
+    float2 images[2][4], weights[2][UNITS / 8];
+    auto read = [&](int f, int to) {
+        UNROLL for (int i = 0; i < 4; i++) images[to][i] = *(float2*)&x[n0 + 8 * i + g][f];
+        UNROLL for (int j = 0; j < UNITS / 8; j++) weights[to][j] = *(float2*)&s.w[8 * j + g][f];
+    };
+    read(2 * c, 0);
+    UNROLL for (int k = 0; k < FEATURES / 8; k++) {
+        if (k + 1 < FEATURES / 8) read(8 * (k + 1) + 2 * c, (k + 1) % 2);
+        auto rows = [&](int i) {
+            const float2 top = images[k % 2][2 * i], bottom = images[k % 2][2 * i + 1];
             return Operand<4>({top.x, bottom.x, top.y, bottom.y});
         };
-        const Operand<4> a[2] = {images(n0), images(n0 + 16)};
+        const Operand<4> a[2] = {rows(0), rows(1)};
+        Operand<2> b[UNITS / 8];
         UNROLL for (int j = 0; j < UNITS / 8; j++) {
-            const float2 w = *(float2*)&s.w[8 * j + g][f];
-            const Operand<2> b({w.x, w.y});
-            UNROLL for (int i = 0; i < 2; i++) tiles[i][j].add(a[i], b);
+            const float2 w = weights[k % 2][j];
+            b[j] = {{w.x, w.y}};
         }
+        multiply(tiles, a, b);
+        if (k % 4 == 3 || k + 1 == FEATURES / 8) settle(tiles);
     }
-    UNROLL for (int i = 0; i < 2; i++)
-        UNROLL for (int j = 0; j < UNITS / 8; j++)
-            UNROLL for (int half = 0; half < 2; half++) {
-                const int n = n0 + 16 * i + 8 * half + g, h = 8 * j + 2 * c;
-                const float2 sums = {tiles[i][j][2 * half], tiles[i][j][2 * half + 1]};
-                store2(remote(&s.partial[rank][n % SHARE][h], n / SHARE), sums);
-            }
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int j = 0; j < UNITS / 8; j++) {
+            const int n = n0 + 8 * i + g, owner = n / SHARE;
+            const Tile& tile = tiles[i / 2][j];
+            send(remote(&s.partial[rank][n % SHARE][8 * j + 2 * c], owner),
+                 float2{tile[i % 2 * 2], tile[i % 2 * 2 + 1]}, remote(s.partials_in, owner));
+        }
 }
 
 // 2. The hidden layer for this block's share of the images; a thread takes single numbers.
 INLINE void sum_over_cluster(Shared& s) {
-    for (int i = threadIdx.x; i < SHARE * UNITS; i += THREADS) {
+    UNROLL for (int i = threadIdx.x; i < SHARE * UNITS; i += THREADS) {
         float z = 0;
         UNROLL for (int r = 0; r < CLUSTER; r++) z += (&s.partial[r][0][0])[i];
         s.z[i / UNITS][i % UNITS] = z;
@@ -58,11 +78,11 @@ INLINE void sum_over_cluster(Shared& s) {
 
 // The last step's gradient of the output layer, subtracted; all blocks of a cluster do the same.
 INLINE void update_output(Shared& s, float learning_rate) {
-    for (int i = THREADS - 1 - threadIdx.x; i < OUTPUT_SIZE; i += THREADS) {
-        float gradient = 0;
-        UNROLL for (int r = 0; r < CLUSTER; r++) gradient += s.grad_output[r][i];
-        s.wo[i / (UNITS + 1)][i % (UNITS + 1)] -= learning_rate * gradient;
-    }
+    const int i = THREADS - 1 - threadIdx.x, o = i / (PADDED / 4), h = i % (PADDED / 4) * 4;
+    if (i >= QUADS) return;
+    float4 gradient = {0, 0, 0, 0};
+    UNROLL for (int r = 0; r < CLUSTER; r++) add(gradient, 1, *(float4*)&s.grad_output[r][o][h]);
+    add(*(float4*)&s.wo[o][h], -learning_rate, gradient);
 }
 
 // 3. A thread takes an image and LOGITS of its outputs.
@@ -70,13 +90,19 @@ INLINE void partial_logits(const Shared& s, float (&logits)[LOGITS]) {
     const int n = threadIdx.x % SHARE, o = threadIdx.x / SHARE;
     if (threadIdx.x >= OUTPUT_THREADS) return;
     UNROLL for (int j = 0; j < LOGITS; j++) logits[j] = 0;
-    UNROLL for (int h = 0; h < UNITS + 4; h += 4) {
+    UNROLL for (int h = 0; h < PADDED; h += 4) {
         const float4 z = *(float4*)&s.z[n][h];
         UNROLL for (int j = 0; j < LOGITS; j++) {
             const float4 w = *(float4*)&s.wo[o + OUTPUTS / LOGITS * j][h];
             logits[j] += w.x * relu(z.x) + w.y * relu(z.y) + w.z * relu(z.z) + w.w * relu(z.w);
         }
     }
+}
+
+// The output weights of four units, read while a thread waits for the other clusters.
+INLINE void read_output_weights(const Shared& s, float4 (&weights)[OUTPUTS]) {
+    const int h = threadIdx.x % (UNITS / 4) * 4;
+    UNROLL for (int o = 0; o < OUTPUTS; o++) weights[o] = *(float4*)&s.wo[o][h];
 }
 
 // The logits, as sums over all clusters. Each number carries a tag that says of which step it is:
@@ -100,89 +126,101 @@ INLINE void sum_over_clusters(Tagged* buffer, int group, int tag, float (&logits
     }
 }
 
-// 4. The loss of a thread's logits, and their gradient.
-INLINE void loss_and_gradient(Shared& s, const float (&logits)[LOGITS], int label, float& loss) {
+// 4. The gradient with respect to a thread's logits.
+INLINE void gradient(Shared& s, const float (&logits)[LOGITS], int label) {
     const int n = threadIdx.x % SHARE, o = threadIdx.x / SHARE;
     if (threadIdx.x >= OUTPUT_THREADS) return;
     UNROLL for (int j = 0; j < LOGITS; j++) {
-        const Outcome one = outcome(logits[j], label, o + OUTPUTS / LOGITS * j, BATCH);
-        s.grad[n][o + OUTPUTS / LOGITS * j] = one.gradient;
-        loss += one.loss;
+        const int output = o + OUTPUTS / LOGITS * j;
+        s.grad[n][output] = outcome(logits[j], label, output, BATCH).gradient;
     }
 }
 
-// The hidden layer's gradient, to the whole cluster; a thread takes 4 units of an image, and if
-// there are more threads than that, a part of the blocks.
-INLINE void send_gradient(Shared& s, int rank) {
-    constexpr int QUADS = SHARE * UNITS / 4, PARTS = QUADS < THREADS ? THREADS / QUADS : 1;
-    for (int i = threadIdx.x; i < QUADS * PARTS; i += THREADS) {
-        const int n = i % QUADS / (UNITS / 4), h = i % (UNITS / 4) * 4;
-        float grad[4] = {};
-        UNROLL for (int o = 0; o < OUTPUTS; o++)
-            UNROLL for (int k = 0; k < 4; k++) grad[k] += s.grad[n][o] * s.wo[o][h + k];
-        UNROLL for (int k = 0; k < 4; k++) grad[k] = s.z[n][h + k] < 0 ? 0 : grad[k];
-        UNROLL for (int r = i / QUADS; r < CLUSTER; r += PARTS)
-            store4(remote(&s.grad_hidden[rank * SHARE + n][h], r), *(float4*)grad);
+// The hidden layer's gradient, to the whole cluster; a thread takes four units of an image, and
+// where there are more threads than that, a part of the blocks.
+INLINE void send_gradient(Shared& s, int rank, const float4 (&weights)[OUTPUTS]) {
+    constexpr int SLOTS = THREADS / (UNITS / 4), PARTS = SLOTS < SHARE ? 1 : SLOTS / SHARE;
+    const int h = threadIdx.x % (UNITS / 4) * 4, first = threadIdx.x / (UNITS / 4);
+    for (int slot = first; first < SLOTS && slot < SHARE * PARTS; slot += SLOTS) {
+        const int n = slot % SHARE;
+        float4 grad = {0, 0, 0, 0};
+        UNROLL for (int o = 0; o < OUTPUTS; o++) add(grad, s.grad[n][o], weights[o]);
+        const float4 z = *(float4*)&s.z[n][h];
+        grad = {z.x < 0 ? 0 : grad.x, z.y < 0 ? 0 : grad.y, z.z < 0 ? 0 : grad.z,
+                z.w < 0 ? 0 : grad.w};
+        UNROLL for (int r = slot / SHARE; r < CLUSTER; r += PARTS)
+            send(remote(&s.grad_hidden[rank * SHARE + n][h], r), grad, remote(s.grads_in, r));
     }
 }
 
-// This block's part of the gradient of the output layer; a thread takes single weights.
-INLINE void output_gradient(const Shared& s, float (&gradient)[OUTPUT_WEIGHTS]) {
-    UNROLL for (int k = 0; k < OUTPUT_WEIGHTS; k++) {
-        const int i = threadIdx.x + k * THREADS, o = i / (UNITS + 1), h = i % (UNITS + 1);
-        gradient[k] = 0;
-        if (i < OUTPUT_SIZE)
-            UNROLL for (int n = 0; n < SHARE; n++) gradient[k] += s.grad[n][o] * relu(s.z[n][h]);
-    }
-}
-
-// The same, to the whole cluster.
-INLINE void send_output_gradient(Shared& s, int rank, const float (&gradient)[OUTPUT_WEIGHTS]) {
-    UNROLL for (int k = 0; k < OUTPUT_WEIGHTS; k++) {
-        const int i = threadIdx.x + k * THREADS;
-        if (i < OUTPUT_SIZE)
-            UNROLL for (int r = 0; r < CLUSTER; r++)
-                store(remote(&s.grad_output[rank][i], r), gradient[k]);
-    }
+// This block's part of the gradient of the output layer, to the whole cluster, once `wait` is over.
+// HELPERS threads take four weights, each of them some of the images, then some of the blocks.
+template <class Wait>
+INLINE void send_output_gradient(Shared& s, int rank, Wait wait) {
+    const int i = min((int)threadIdx.x / HELPERS, QUADS - 1), helper = threadIdx.x % HELPERS;
+    const int o = i / (PADDED / 4), h = i % (PADDED / 4) * 4;
+    float sums[4] = {};
+    UNROLL for (int n = helper; n < SHARE; n += HELPERS)
+        UNROLL for (int k = 0; k < 4; k++) sums[k] += s.grad[n][o] * relu(s.z[n][h + k]);
+    UNROLL for (int lanes = 1; lanes < HELPERS; lanes *= 2)
+        UNROLL for (int k = 0; k < 4; k++) sums[k] += __shfl_xor_sync(~0u, sums[k], lanes);
+    wait();
+    if (threadIdx.x < QUADS * HELPERS)
+        UNROLL for (int r = helper; r < CLUSTER; r += HELPERS)
+            send(remote(&s.grad_output[rank][o][h], r), *(float4*)sums, remote(s.partials_in, r));
 }
 
 // The loss, a part from each warp that has logits.
-INLINE void write_loss(float loss, float* losses) {
+INLINE void write_loss(const float (&logits)[LOGITS], int label, float* losses) {
     if (threadIdx.x >= OUTPUT_THREADS) return;
-    const float total = warp_sum(loss);
-    if (threadIdx.x % 32 == 0) losses[threadIdx.x / 32] = total / (BATCH * OUTPUTS);
+    float loss = 0;
+    UNROLL for (int j = 0; j < LOGITS; j++)
+        loss += outcome(logits[j], label, threadIdx.x / SHARE + OUTPUTS / LOGITS * j, BATCH).loss;
+    loss = warp_sum(loss);
+    if (threadIdx.x % 32 == 0) losses[threadIdx.x / 32] = loss / (BATCH * OUTPUTS);
 }
 
-// 5. A warp takes 16 features, as rows, and all units, as tiles of columns; SPLIT warps share them,
-// by images. Where it has read the images, there is room for the next, if there is but one buffer.
+// 5. A warp takes 16 ROWS features and all units; SPLIT warps share them, by images. Where it has
+// read the images, there is room for the next ones, if there is but one buffer.
 INLINE void update_weights(
     Shared& s, float (*x)[FEATURES], const float* next, int first_feature, float learning_rate) {
-    constexpr int COUNT = BATCH / SPLIT, CHUNK = BUFFERS == 1 ? 16 : COUNT;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-    const int member = warp / TILES, f = warp % TILES * 16 + g, unit = g / 2 + g % 2 * 4;
-    const bool bottom = f - g + 8 < FEATURES;  // whether the tile has all of its 16 rows
-    Tile tiles[UNITS / 8];
-    if (member < SPLIT)
-        for (int first = 0; first < COUNT; first += CHUNK) {
-            #pragma unroll 4
-            for (int n = member * COUNT + first + c; n < member * COUNT + first + CHUNK; n += 8) {
-                const Operand<4> a({x[n][f], bottom ? x[n][f + 8] : 0,
-                                    x[n + 4][f], bottom ? x[n + 4][f + 8] : 0});
-                UNROLL for (int j = 0; j < UNITS / 8; j++) {
-                    const float *now = &s.grad_hidden[n][8 * j + unit], *then = now + 4 * UNITS;
-                    tiles[j].add(a, Operand<2>({*now, *then}));
-                }
-            }
-            if (BUFFERS == 2 || !next) continue;
-            __syncwarp();
-            fetch(x, next, first, CHUNK, first_feature);
+    const int member = warp / (8 / SPLIT), f0 = warp % (8 / SPLIT) * (16 * ROWS);
+    const int n0 = member * (BATCH / SPLIT), n1 = n0 + BATCH / SPLIT, unit = g / 2 + g % 2 * 4;
+    Tile tiles[ROWS][UNITS / 8];
+    float images[2][4 * ROWS], grads[2][UNITS / 4];
+    auto exists = [&](int half) { return f0 + 8 * half < FEATURES; };  // 8 of a tile's 16 features
+    auto read = [&](int n, int to) {
+        UNROLL for (int i = 0; i < 4 * ROWS; i++)
+            images[to][i] = exists(i / 2) ? x[n + c + i % 2 * 4][f0 + g + i / 2 * 8] : 0;
+        UNROLL for (int j = 0; j < UNITS / 4; j++)
+            grads[to][j] = s.grad_hidden[n + c + j % 2 * 4][j / 2 * 8 + unit];
+    };
+    read(n0, 0);
+    for (int first = n0; first < n1; first += 32) {
+        UNROLL for (int k = 0; k < 4; k++) {
+            read(min(first + 8 * (k + 1), n1 - 8), (k + 1) % 2);
+            const float *now = images[k % 2], *grad = grads[k % 2];
+            Operand<4> a[ROWS];
+            Operand<2> b[UNITS / 8];
+            UNROLL for (int i = 0; i < ROWS; i++)
+                a[i] = {{now[4 * i], now[4 * i + 2], now[4 * i + 1], now[4 * i + 3]}};
+            UNROLL for (int j = 0; j < UNITS / 8; j++) b[j] = {{grad[2 * j], grad[2 * j + 1]}};
+            multiply(tiles, a, b);
         }
+        settle(tiles);
+        if (BUFFERS == 2 || !next) continue;
+        __syncwarp();
+        fetch<4 * ROWS>(x, next, first, 32, f0, first_feature);
+    }
     UNROLL for (int turn = 0; turn < SPLIT; turn++) {  // always in the same order
         if (turn > 0) __syncthreads();
-        if (member == turn)
+        if (member != turn) continue;
+        UNROLL for (int i = 0; i < ROWS; i++)
             UNROLL for (int j = 0; j < UNITS / 8; j++)
-                UNROLL for (int i = 0; i < 4; i++)  // unit c and c + 4 of 8, feature g and g + 8
-                    if (i < 2 || bottom)
-                        s.w[8 * j + c + i % 2 * 4][f + i / 2 * 8] -= learning_rate * tiles[j][i];
+                UNROLL for (int k = 0; k < 4; k++)  // of 8 units c and c + 4, of 16 features two
+                    if (exists(2 * i + k / 2))
+                        s.w[8 * j + c + k % 2 * 4][f0 + g + 16 * i + k / 2 * 8] -=
+                            learning_rate * tiles[i][j][k];
     }
 }

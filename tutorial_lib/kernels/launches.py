@@ -88,5 +88,5 @@ def shared_bytes(units: int, cluster: int, features: int, buffers: int) -> int:
     """The size of `Shared` in epoch.cu, which compiles with no other."""
     share = BATCH // cluster
     floats = (buffers * BATCH + units) * features + 2 * BATCH * units
-    floats += cluster * OUTPUTS * (units + 1) + (share + OUTPUTS) * (units + 4) + share * 12
-    return 4 * floats
+    floats += ((cluster + 1) * OUTPUTS + share) * (units + 4) + share * 12
+    return 4 * floats + 16

@@ -52,7 +52,6 @@ struct Fiber {
     ucontext_t context;
     std::vector<char> stack;
     std::vector<Copy> copies;
-    int generation;  // of the cluster's barrier, at which it has arrived
     bool done = false;
 };
 
@@ -80,18 +79,15 @@ static void let_others_run() {
     threadIdx.x = me;
 }
 
-static int arrive_at(Barrier& barrier, int expected) {
+static void wait_at(Barrier& barrier, int expected) {
     const int generation = barrier.generation;
     if (++barrier.arrived == expected) {
         barrier.arrived = 0;
         ++barrier.generation;
+    } else {
+        while (barrier.generation == generation) let_others_run();
     }
-    return generation;
 }
-static void wait_for(Barrier& barrier, int generation) {
-    while (barrier.generation == generation) let_others_run();
-}
-static void wait_at(Barrier& barrier, int expected) { wait_for(barrier, arrive_at(barrier, expected)); }
 
 static void __syncthreads() { wait_at(*block, launch.threads); }
 static void __syncwarp() { wait_at(block->warps[threadIdx.x / 32], 32); }
@@ -116,16 +112,39 @@ static long long clock64() { static std::atomic<long long> now{0}; return ++now;
 // What kernels/ptx.cuh has in PTX.
 typedef float* Remote;
 static unsigned cluster_rank() { return block->rank; }
-static void cluster_arrive() { block->fibers[threadIdx.x].generation = arrive_at(*block->cluster, launch.blocks * launch.threads); }
-static void cluster_wait() { wait_for(*block->cluster, block->fibers[threadIdx.x].generation); }
-static void cluster_sync() { cluster_arrive(); cluster_wait(); }
+static void cluster_sync() { wait_at(*block->cluster, launch.blocks * launch.threads); }
 static Remote remote(const float* local, unsigned rank) {
     return (Remote)(block->cluster->bases[rank] + ((char*)local - (char*)memory));
 }
 static float load(Remote from) { return *from; }
-static void store(Remote to, float x) { *to = x; }
-static void store2(Remote to, float2 x) { *(float2*)to = x; }
-static void store4(Remote to, float4 x) { *(float4*)to = x; }
+
+struct alignas(8) Arrivals { int missing; short expected, parity; };  // bytes; whether they are known
+static Arrivals* remote(const Arrivals& local, unsigned rank) {
+    return (Arrivals*)remote((const float*)&local, rank);
+}
+static void change(Arrivals& arrivals, int bytes, bool expected) {
+    Arrivals old, now;
+    __atomic_load(&arrivals, &old, __ATOMIC_SEQ_CST);
+    do {
+        now = {old.missing + bytes, short(old.expected | expected), old.parity};
+        if (now.expected && now.missing == 0) now = {0, 0, short(1 - now.parity)};
+    } while (!__atomic_compare_exchange(
+        &arrivals, &old, &now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+}
+static void start(Arrivals& arrivals) { arrivals = {0, 0, 0}; }
+static void expect(Arrivals& arrivals, int bytes) { change(arrivals, bytes, true); }
+static void wait_for(Arrivals& arrivals, int parity) {
+    Arrivals now;
+    for (;; let_others_run()) {
+        __atomic_load(&arrivals, &now, __ATOMIC_SEQ_CST);
+        if (now.parity != parity) return;
+    }
+}
+template <class Floats> static void send(Remote to, Floats x, Arrivals* arrivals) {
+    if ((size_t)to % sizeof(x)) abort();
+    *(Floats*)to = x;
+    change(*arrivals, -(int)sizeof(x), false);
+}
 static void begin_copy(Copy copy) {
     if (block->random() % 2) memcpy(copy.to, copy.from, copy.count * sizeof(float));
     else block->fibers[threadIdx.x].copies.push_back(copy);
@@ -154,14 +173,6 @@ static bool load_tagged(const Tagged* from, int tag, float& value) {
     return both.tag == tag;
 }
 
-static float to_tf32(float x) {  // round to nearest, ties away from zero
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    if (x - x == 0) bits += 0x1000;  // infinities and NaN stay what they are
-    bits &= 0xffffe000;
-    memcpy(&x, &bits, 4);
-    return x;
-}
 static float cut_to_tf32(float x) {
     unsigned bits;
     memcpy(&bits, &x, 4);
