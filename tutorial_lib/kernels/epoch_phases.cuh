@@ -43,7 +43,8 @@ INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {
         UNROLL for (int j = 0; j < UNITS / 8; j++) weights[to][j] = *(float2*)&s.w[8 * j + g][f];
     };
     read(2 * c, 0);
-    UNROLL for (int k = 0; k < FEATURES / 8; k++) {
+    #pragma unroll 4
+    for (int k = 0; k < FEATURES / 8; k++) {
         if (k + 1 < FEATURES / 8) read(8 * (k + 1) + 2 * c, (k + 1) % 2);
         auto rows = [&](int i) {
             const float2 top = images[k % 2][2 * i], bottom = images[k % 2][2 * i + 1];
@@ -69,7 +70,9 @@ INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {
 
 // 2. The hidden layer for this block's share of the images; a thread takes single numbers.
 INLINE void sum_over_cluster(Shared& s) {
-    UNROLL for (int i = threadIdx.x; i < SHARE * UNITS; i += THREADS) {
+    UNROLL for (int k = 0; k < (SHARE * UNITS + THREADS - 1) / THREADS; k++) {
+        const int i = threadIdx.x + k * THREADS;
+        if (i >= SHARE * UNITS) break;
         float z = 0;
         UNROLL for (int r = 0; r < CLUSTER; r++) z += (&s.partial[r][0][0])[i];
         s.z[i / UNITS][i % UNITS] = z;

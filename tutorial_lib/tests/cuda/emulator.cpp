@@ -107,6 +107,7 @@ static float __shfl_down_sync(unsigned, float value, int delta) {
     return exchange(value, min(threadIdx.x % 32 + delta, 31));
 }
 
+static float __fmul_rn(float x, float y) { return x * y; }
 static long long clock64() { static std::atomic<long long> now{0}; return ++now; }
 
 // What kernels/ptx.cuh has in PTX.
