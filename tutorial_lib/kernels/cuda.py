@@ -85,7 +85,7 @@ def train_epoch(
     precision: str = "tf32x3",
     cycles: Array | None = None,
 ) -> Array:
-    """One launch for the whole epoch; `cycles` (12,), if given, counts those of each phase."""
+    """One launch for the whole epoch; `cycles` (10,), if given, counts those of each phase."""
     hidden, steps = len(parameters[0]), len(images) // BATCH
     launch = launches.epoch(hidden, precision, profile=cycles is not None)
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
