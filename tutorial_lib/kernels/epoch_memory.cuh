@@ -8,6 +8,8 @@ constexpr int QUADS = OUTPUTS * PADDED / 4;        // of output weights
 constexpr int HELPERS = THREADS / QUADS >= 8 ? 8 : 2;  // threads that share the work on a quad
 constexpr int ROWS = FEATURES <= 64 ? 1 : 2, SPLIT = 2;  // step 5: tiles of a warp, warps of a tile
 
+static_assert(OUTPUTS % LOGITS == 0 && QUADS * HELPERS <= THREADS && FEATURES <= 128);
+
 // Rows of 8, 24, 40, 56 … floats lie so in the banks that a warp reads its fragments in one go.
 // Other blocks of the cluster write into `partial`, `grad_hidden` and `grad_output`. None does so
 // again before this block has read it: for the next step's partials a block needs this step's
@@ -24,8 +26,7 @@ struct Shared {
     float grad[SHARE][12];                 // of the logits
     Arrivals partials_in, grads_in;        // the first also counts grad_output, of the step before
 };
-static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && FEATURES <= 128);
-static_assert(OUTPUTS % LOGITS == 0 && QUADS * HELPERS <= THREADS);
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH);
 
 enum class Phase {
     waiting_for_images, hidden_partial, waiting_for_partials, sum_over_cluster, partial_logits,
