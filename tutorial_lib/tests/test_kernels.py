@@ -165,9 +165,9 @@ def epoch(module, case, hidden, seed, width=None, **precision):
     if seed:  # begins between the pieces that a thread fetches
         images = images.reshape(-1)[seed : seed - 784].reshape(-1, 784)
     case(parameters[-1], labels)
-    labels = labels[: len(images)]
+    labels, cut = labels[: len(images)], launches.cut(width or hidden)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launches, "cut", lambda _, cut=launches.cut(width or hidden): cut)
+        patch.setattr(launches, "cut", lambda hidden: cut)
         return module.train_epoch(images, labels, parameters, 0.1, **precision), *parameters
 
 

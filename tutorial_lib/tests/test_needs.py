@@ -76,7 +76,14 @@ SHARED, OF_8 = "of shared memory in a block", "clusters of 8 blocks at once"
         ("output_layer", 8192, device(120), f"with 112 KB {SHARED}", "has 99 KB", "Tuned"),
         ("epoch", 512, device(120), f"with 223 KB {SHARED}", "has 99 KB", "Merged"),
         ("epoch", 512, device(90, 12), f"that runs 13 {OF_8}", "runs 12", "Merged"),
-        ("epoch", 30, device(90, 0), "that runs 4 clusters of 16 blocks at once", "runs 0", "Tuned"),
+        (
+            "epoch",
+            30,
+            device(90, 0),
+            "that runs 4 clusters of 16 blocks at once",
+            "runs 0",
+            "Tuned",
+        ),
     ],
 )
 def test_a_refusal_is_one_sentence_with_the_remedy(kernel, hidden, gpu, need, found, remedy):
