@@ -15,7 +15,7 @@
 // images: (steps * BATCH, INPUTS), labels: (steps * BATCH,), losses: (steps, CLUSTER, OUTPUT_WARPS);
 // wh: (HIDDEN, INPUTS), bh: (HIDDEN,), wo: (OUTPUTS, HIDDEN), bo: (OUTPUTS,); cycles: by Phase;
 // exchange: (2, CLUSTER, GROUPS, SHARE * OUTPUTS), zeros; steps use its two buffers in turn.
-// launches.py gives the sizes, epoch_memory.cuh and epoch_phases.cuh all that is called here.
+// launches.py gives the sizes, epoch_*.cuh all that is called here.
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,
