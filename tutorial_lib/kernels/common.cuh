@@ -29,13 +29,17 @@ __device__ float warp_sum(float x) {
 
 #ifdef PRODUCTS
 
-// Operands of `mma`, each number as the sum of two of TF32; by one product alone, rounded to TF32.
+// Operands of `mma`, each number as the sum of two: `high` is what TF32 has room for, rounded. That
+// is Veltkamp's way to split a number; `cvt.rna.tf32` would be four instructions. The product must
+// be rounded: in one instruction with the difference, it would not be.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
+    Operand() = default;
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
-            high[i] = to_tf32(x[i]);
+            const float product = __fmul_rn(8193, x[i]);  // 2^13 + 1: 11 of 24 bits are to stay
+            high[i] = product - (product - x[i]);
             low[i] = x[i] - high[i];
         }
     }

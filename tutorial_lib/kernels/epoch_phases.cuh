@@ -1,183 +1,199 @@
-// The phases of a step in epoch.cu.
+// The phases of a step in epoch.cu. g and c say which elements of a fragment are a lane's: see `mma`.
 
-// 1. A warp takes a quarter of the units and half of the images, a thread 4 images.
-INLINE void hidden_partial(Shared& s) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int h0 = warp % 4 * (UNITS / 4), n0 = warp / 4 * (BATCH / 2) + lane;
-    float partial[UNITS / 4][4] = {};
-    float4 x[2][4], w[2][UNITS / 4];  // these features and, on their way, the next four
+INLINE float relu(float z) { return z < 0 ? 0 : z; }  // NaN stays NaN
+
+// 1. A warp takes 32 images, as two tiles of rows, and all units, as tiles of columns. Of 8
+// features, a lane takes two neighbors; while it works on them, the next 8 are on their way.
+INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {
+    const int n0 = threadIdx.x / 32 * 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    Tile tiles[2][UNITS / 8];
+    float2 images[2][4], weights[2][UNITS / 8];
     auto read = [&](int f, int to) {
-        UNROLL for (int j = 0; j < 4; j++) x[to][j] = *(float4*)&s.x[n0 + 32 * j][f];
-        UNROLL for (int h = 0; h < UNITS / 4; h++) w[to][h] = *(float4*)&s.w[h0 + h][f];
+        UNROLL for (int i = 0; i < 4; i++) images[to][i] = *(float2*)&x[n0 + 8 * i + g][f];
+        UNROLL for (int j = 0; j < UNITS / 8; j++) weights[to][j] = *(float2*)&s.w[8 * j + g][f];
     };
-    read(0, 0);
-    #pragma unroll 2
-    for (int q = 0; q < FEATURES / 4; q++) {
-        read(min(4 * q + 4, FEATURES - 4), (q + 1) % 2);
-        UNROLL for (int h = 0; h < UNITS / 4; h++)
-            UNROLL for (int j = 0; j < 4; j++)
-                partial[h][j] = dot(w[q % 2][h], x[q % 2][j], partial[h][j]);
+    read(2 * c, 0);
+    #pragma unroll 4
+    for (int k = 0; k < FEATURES / 8; k++) {
+        if (k + 1 < FEATURES / 8) read(8 * (k + 1) + 2 * c, (k + 1) % 2);
+        auto rows = [&](int i) {
+            const float2 top = images[k % 2][2 * i], bottom = images[k % 2][2 * i + 1];
+            return Operand<4>({top.x, bottom.x, top.y, bottom.y});
+        };
+        const Operand<4> a[2] = {rows(0), rows(1)};
+        Operand<2> b[UNITS / 8];
+        UNROLL for (int j = 0; j < UNITS / 8; j++) {
+            const float2 w = weights[k % 2][j];
+            b[j] = {{w.x, w.y}};
+        }
+        multiply(tiles, a, b);
+        if (k % 4 == 3 || k + 1 == FEATURES / 8) settle(tiles);
     }
-    UNROLL for (int h = 0; h < UNITS / 4; h++)
-        UNROLL for (int j = 0; j < 4; j++) s.partial[h0 + h][n0 + 32 * j] = partial[h][j];
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int j = 0; j < UNITS / 8; j++) {
+            const int n = n0 + 8 * i + g, owner = n / SHARE;
+            const Tile& tile = tiles[i / 2][j];
+            send(remote(&s.partial[rank][n % SHARE][8 * j + 2 * c], owner),
+                 float2{tile[i % 2 * 2], tile[i % 2 * 2 + 1]}, remote(s.partials_in, owner));
+        }
 }
 
-// 2. The hidden layer for this block's share of the images; a thread takes a unit of 4 images.
-INLINE void sum_over_cluster(Shared& s, int rank) {
-    for (int i = threadIdx.x; i < UNITS * SHARE / 4; i += THREADS) {
-        const int h = i / (SHARE / 4), n = i % (SHARE / 4) * 4;
-        float4 partial[CLUSTER];
-        UNROLL for (int r = 0; r < CLUSTER; r++)
-            partial[r] = load4(remote(&s.partial[h][rank * SHARE + n], (rank + r) % CLUSTER));
-        const float b = s.bh[h];
-        float4 four = {b, b, b, b};
-        UNROLL for (int r = 0; r < CLUSTER; r++) add(four, 1, partial[r]);
-        const float z[4] = {four.x, four.y, four.z, four.w};
-        UNROLL for (int j = 0; j < 4; j++) {
-            s.y[h][n + j] = z[j] < 0 ? 0 : z[j];  // NaN stays NaN
-            s.open[h][n + j] = z[j] < 0 ? 0 : 1;
+// 2. The hidden layer for this block's share of the images; a thread takes single numbers.
+INLINE void sum_over_cluster(Shared& s) {
+    UNROLL for (int k = 0; k < (SHARE * UNITS + THREADS - 1) / THREADS; k++) {
+        const int i = threadIdx.x + k * THREADS;
+        if (i >= SHARE * UNITS) break;
+        float z = 0;
+        UNROLL for (int r = 0; r < CLUSTER; r++) z += (&s.partial[r][0][0])[i];
+        s.z[i / UNITS][i % UNITS] = z;
+    }
+}
+
+// The last step's gradient of the output layer, subtracted; all blocks of a cluster do the same.
+INLINE void update_output(Shared& s, float learning_rate) {
+    const int i = THREADS - 1 - threadIdx.x, o = i / (PADDED / 4), h = i % (PADDED / 4) * 4;
+    if (i >= QUADS) return;
+    float4 gradient = {0, 0, 0, 0};
+    UNROLL for (int r = 0; r < CLUSTER; r++) add(gradient, 1, *(float4*)&s.grad_output[r][o][h]);
+    add(*(float4*)&s.wo[o][h], -learning_rate, gradient);
+}
+
+// 3. A thread takes an image and LOGITS of its outputs.
+INLINE void partial_logits(const Shared& s, float (&logits)[LOGITS]) {
+    const int n = threadIdx.x % SHARE, o = threadIdx.x / SHARE;
+    if (threadIdx.x >= OUTPUT_THREADS) return;
+    UNROLL for (int j = 0; j < LOGITS; j++) logits[j] = 0;
+    UNROLL for (int h = 0; h < PADDED; h += 4) {
+        const float4 z = *(float4*)&s.z[n][h];
+        UNROLL for (int j = 0; j < LOGITS; j++) {
+            const float4 w = *(float4*)&s.wo[o + OUTPUTS / LOGITS * j][h];
+            logits[j] += w.x * relu(z.x) + w.y * relu(z.y) + w.z * relu(z.z) + w.w * relu(z.w);
         }
     }
 }
 
-// 3. A thread's partial logits, which it hands to the other clusters, if there are any.
-INLINE void partial_logits(const Shared& s, float* exchange, int group, float (&logits)[LOGITS]) {
+// The output weights of four units, read while a thread waits for the other clusters.
+INLINE void read_output_weights(const Shared& s, float4 (&weights)[OUTPUTS]) {
+    const int h = threadIdx.x % (UNITS / 4) * 4;
+    UNROLL for (int o = 0; o < OUTPUTS; o++) weights[o] = *(float4*)&s.wo[o][h];
+}
+
+// The logits, as sums over all clusters. Each number carries a tag that says of which step it is:
+// so a thread that reads one knows whether it has been written, and needs no barrier.
+INLINE void sum_over_clusters(Tagged* buffer, int group, int tag, float (&logits)[LOGITS]) {
+    if (GROUPS == 1 || threadIdx.x >= OUTPUT_THREADS) return;
+    float parts[LOGITS][GROUPS];
+    auto place = [&](int g, int j) {
+        return buffer + (g * LOGITS + j) * OUTPUT_THREADS + threadIdx.x;
+    };
+    UNROLL for (int j = 0; j < LOGITS; j++) store_tagged(place(group, j), logits[j], tag);
+    for (bool all = false; !all;) {
+        all = true;
+        UNROLL for (int j = 0; j < LOGITS; j++)
+            UNROLL for (int g = 0; g < GROUPS; g++)
+                all &= load_tagged(place(g, j), tag, parts[j][g]);
+    }
     UNROLL for (int j = 0; j < LOGITS; j++) {
-        const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
-        if (i >= SHARE * OUTPUTS) break;
         logits[j] = 0;
-        UNROLL for (int h = 0; h < UNITS; h++) logits[j] += s.wo[o][h] * s.y[h][n];
-        if (GROUPS > 1) __stcg(&exchange[group * BATCH * OUTPUTS + i], logits[j]);
+        UNROLL for (int g = 0; g < GROUPS; g++) logits[j] += parts[j][g];
     }
 }
 
-// Waits until all blocks that share these images have written their partial logits.
-__device__ void wait_for_all(unsigned* arrived, unsigned expected) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        __threadfence();
-        atomicAdd(arrived, 1);
-        while (load_acquire(arrived) < expected) {}
-    }
-    __syncthreads();
-}
-
-// 4. The loss and its gradient with respect to a thread's logits, now complete.
-INLINE void loss_and_gradient(
-    Shared& s, const float* exchange, const float (&logits)[LOGITS], const int (&labels)[LOGITS]) {
+// 4. The gradient with respect to a thread's logits.
+INLINE void gradient(Shared& s, const float (&logits)[LOGITS], int label) {
+    const int n = threadIdx.x % SHARE, o = threadIdx.x / SHARE;
+    if (threadIdx.x >= OUTPUT_THREADS) return;
     UNROLL for (int j = 0; j < LOGITS; j++) {
-        const int i = threadIdx.x + j * THREADS, n = i % SHARE, o = i / SHARE;
-        if (i >= SHARE * OUTPUTS) break;
-        float partial[GROUPS] = {logits[j]}, logit = s.bo[o];
-        UNROLL for (int g = 0; g < GROUPS; g++)
-            if (GROUPS > 1) partial[g] = __ldcg(&exchange[g * BATCH * OUTPUTS + i]);
-        UNROLL for (int g = 0; g < GROUPS; g++) logit += partial[g];
-        const Outcome one = outcome(logit, labels[j], o, BATCH);
-        s.grad[n][o] = one.gradient;
-        s.loss[i] = one.loss;
+        const int output = o + OUTPUTS / LOGITS * j;
+        s.grad[n][output] = outcome(logits[j], label, output, BATCH).gradient;
     }
 }
 
-// The hidden layer's gradient, to the whole cluster; a thread takes 4 units of an image.
-INLINE void send_gradient(Shared& s, int rank) {
-    for (int i = threadIdx.x; i < SHARE * (UNITS / 4); i += THREADS) {
-        const int n = i / (UNITS / 4), h = i % (UNITS / 4) * 4;
+// The hidden layer's gradient, to the whole cluster; a thread takes four units of an image, and
+// where there are more threads than that, a part of the blocks.
+INLINE void send_gradient(Shared& s, int rank, const float4 (&weights)[OUTPUTS]) {
+    constexpr int SLOTS = THREADS / (UNITS / 4), PARTS = SLOTS < SHARE ? 1 : SLOTS / SHARE;
+    const int h = threadIdx.x % (UNITS / 4) * 4, first = threadIdx.x / (UNITS / 4);
+    for (int slot = first; first < SLOTS && slot < SHARE * PARTS; slot += SLOTS) {
+        const int n = slot % SHARE;
         float4 grad = {0, 0, 0, 0};
-        UNROLL for (int o = 0; o < OUTPUTS; o++) add(grad, s.grad[n][o], *(float4*)&s.wo[o][h]);
-        grad.x *= s.open[h][n]; grad.y *= s.open[h + 1][n];
-        grad.z *= s.open[h + 2][n]; grad.w *= s.open[h + 3][n];
-        UNROLL for (int r = 0; r < CLUSTER; r++)
-            store4(remote(&s.grad_hidden[rank * SHARE + n][h], (rank + r) % CLUSTER), grad);
+        UNROLL for (int o = 0; o < OUTPUTS; o++) add(grad, s.grad[n][o], weights[o]);
+        const float4 z = *(float4*)&s.z[n][h];
+        grad = {z.x < 0 ? 0 : grad.x, z.y < 0 ? 0 : grad.y, z.z < 0 ? 0 : grad.z,
+                z.w < 0 ? 0 : grad.w};
+        UNROLL for (int r = slot / SHARE; r < CLUSTER; r += PARTS)
+            send(remote(&s.grad_hidden[rank * SHARE + n][h], r), grad, remote(s.grads_in, r));
     }
 }
 
-// The gradient of the output weights and biases, and the loss, of this block's share.
-INLINE void sum_over_share(Shared& s, float* loss) {
-    for (int i = threadIdx.x; i < OUTPUTS * (UNITS + 1); i += THREADS) {
-        const int o = i / (UNITS + 1), h = i % (UNITS + 1);
-        float gradient = 0;
-        UNROLL for (int n = 0; n < SHARE; n++) gradient += s.grad[n][o] * s.y[h][n];
-        s.grad_output[o][h] = gradient;
-    }
-    const int lane = threadIdx.x - (THREADS - 32);  // of the last warp
-    if (lane < 0 || !loss) return;
-    float total = 0;
-    for (int i = lane; i < SHARE * OUTPUTS; i += 32) total += s.loss[i];
-    total = warp_sum(total);
-    if (lane == 0) *loss = total / (BATCH * OUTPUTS);
+// This block's part of the gradient of the output layer, to the whole cluster, once `wait` is over.
+// HELPERS threads take four weights, each of them some of the images, then some of the blocks.
+template <class Wait>
+INLINE void send_output_gradient(Shared& s, int rank, Wait wait) {
+    const int i = min((int)threadIdx.x / HELPERS, QUADS - 1), helper = threadIdx.x % HELPERS;
+    const int o = i / (PADDED / 4), h = i % (PADDED / 4) * 4;
+    float sums[4] = {};
+    UNROLL for (int n = helper; n < SHARE; n += HELPERS)
+        UNROLL for (int k = 0; k < 4; k++) sums[k] += s.grad[n][o] * relu(s.z[n][h + k]);
+    UNROLL for (int lanes = 1; lanes < HELPERS; lanes *= 2)
+        UNROLL for (int k = 0; k < 4; k++) sums[k] += __shfl_xor_sync(~0u, sums[k], lanes);
+    wait();
+    if (threadIdx.x < QUADS * HELPERS)
+        UNROLL for (int r = helper; r < CLUSTER; r += HELPERS)
+            send(remote(&s.grad_output[rank][o][h], r), *(float4*)sums, remote(s.partials_in, r));
 }
 
-// 5. The last warp updates a part of the output layer in all blocks; for the hidden biases, each
-// thread sums some images.
-INLINE void update_small(Shared& s, int rank, float learning_rate) {
-    const int t = threadIdx.x, lane = t - (THREADS - 32);
-    if (lane >= 0) {
-        const int all = OUTPUTS * (UNITS + 1), each = (all + CLUSTER - 1) / CLUSTER;
-        for (int i = rank * each + lane; i < min((rank + 1) * each, all); i += 32) {
-            const int o = i / (UNITS + 1), h = i % (UNITS + 1);
-            float partial[CLUSTER], gradient = 0;
-            UNROLL for (int r = 0; r < CLUSTER; r++)
-                partial[r] = load(remote(&s.grad_output[o][h], (rank + r) % CLUSTER));
-            UNROLL for (int r = 0; r < CLUSTER; r++) gradient += partial[r];
-            const float* parameter = h < UNITS ? &s.wo[o][h] : &s.bo[o];
-            const float value = *parameter - learning_rate * gradient;
-            UNROLL for (int r = 0; r < CLUSTER; r++) store(remote(parameter, r), value);
-        }
-    }
-    if (t < THREADS / UNITS * UNITS) {
-        float gradient = 0;
-        #pragma unroll 8
-        for (int n = t / UNITS; n < BATCH; n += THREADS / UNITS)
-            gradient += s.grad_hidden[n][t % UNITS];
-        s.bias_sums[t / UNITS][t % UNITS] = gradient;
-    }
+// The loss, a part from each warp that has logits.
+INLINE void write_loss(const float (&logits)[LOGITS], int label, float* losses) {
+    if (threadIdx.x >= OUTPUT_THREADS) return;
+    float loss = 0;
+    UNROLL for (int j = 0; j < LOGITS; j++)
+        loss += outcome(logits[j], label, threadIdx.x / SHARE + OUTPUTS / LOGITS * j, BATCH).loss;
+    loss = warp_sum(loss);
+    if (threadIdx.x % 32 == 0) losses[threadIdx.x / 32] = loss / (BATCH * OUTPUTS);
 }
 
-// 6. A thread takes 8 x 8 weights; SPLIT threads share them, by images. Each chunk of images makes
-// room for that of the next batch, if there is one. In the end the hidden biases follow.
+// 5. A warp takes 16 ROWS features and all units; SPLIT warps share them, by images. Where it has
+// read the images, there is room for the next ones, if there is but one buffer.
 INLINE void update_weights(
-    Shared& s, const float* next, int first_feature, float learning_rate, Clock& clock) {
-    const int t = threadIdx.x, member = t / TILES;  // of those that share the weights
-    const int f0 = t % (FEATURES / 8) * 4, f1 = f0 + FEATURES / 2;
-    const int h0 = t / (FEATURES / 8) % (UNITS / 8) * 4, h1 = h0 + UNITS / 2;
-    float gradient[8][8] = {};
-    for (int chunk = 0; chunk < CHUNKS; chunk++) {
-        if (member < SPLIT) {
-            const int end = (chunk + 1) * CHUNK;
-            float4 now[4], then[4];  // of the hidden layer's gradient and of the image, two each
-            auto read = [&](int n, float4* to) {
-                const float *grad = s.grad_hidden[n], *x = s.x[n];
-                const float* from[4] = {&grad[h0], &grad[h1], &x[f0], &x[f1]};
-                UNROLL for (int k = 0; k < 4; k++) to[k] = *(float4*)from[k];
-            };
-            read(chunk * CHUNK + member, now);
-            #pragma unroll 2
-            for (int n = chunk * CHUNK + member; n < end; n += SPLIT) {
-                read(min(n + SPLIT, end - 1), then);
-                const float* grad_hidden = (float*)now;
-                const float* x = (float*)(now + 2);
-                UNROLL for (int h = 0; h < 8; h++)
-                    UNROLL for (int f = 0; f < 8; f++) gradient[h][f] += grad_hidden[h] * x[f];
-                UNROLL for (int k = 0; k < 4; k++) now[k] = then[k];
-            }
+    Shared& s, float (*x)[FEATURES], const float* next, int first_feature, float learning_rate) {
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    const int member = warp / (8 / SPLIT), f0 = warp % (8 / SPLIT) * (16 * ROWS);
+    const int n0 = member * (BATCH / SPLIT), n1 = n0 + BATCH / SPLIT, unit = g / 2 + g % 2 * 4;
+    Tile tiles[ROWS][UNITS / 8];
+    float images[2][4 * ROWS], grads[2][UNITS / 4];
+    auto exists = [&](int half) { return f0 + 8 * half < FEATURES; };  // 8 of a tile's 16 features
+    auto read = [&](int n, int to) {
+        UNROLL for (int i = 0; i < 4 * ROWS; i++)
+            images[to][i] = exists(i / 2) ? x[n + c + i % 2 * 4][f0 + g + i / 2 * 8] : 0;
+        UNROLL for (int j = 0; j < UNITS / 4; j++)
+            grads[to][j] = s.grad_hidden[n + c + j % 2 * 4][j / 2 * 8 + unit];
+    };
+    read(n0, 0);
+    for (int first = n0; first < n1; first += 32) {
+        UNROLL for (int k = 0; k < 4; k++) {
+            read(min(first + 8 * (k + 1), n1 - 8), (k + 1) % 2);
+            const float *now = images[k % 2], *grad = grads[k % 2];
+            Operand<4> a[ROWS];
+            Operand<2> b[UNITS / 8];
+            UNROLL for (int i = 0; i < ROWS; i++)
+                a[i] = {{now[4 * i], now[4 * i + 2], now[4 * i + 1], now[4 * i + 3]}};
+            UNROLL for (int j = 0; j < UNITS / 8; j++) b[j] = {{grad[2 * j], grad[2 * j + 1]}};
+            multiply(tiles, a, b);
         }
-        __syncthreads();  // all are done with this chunk
-        if (next) fetch(s, next, chunk, first_feature);
+        settle(tiles);
+        if (BUFFERS == 2 || !next) continue;
+        __syncwarp();
+        fetch<4 * ROWS>(x, next, first, 32, f0, first_feature);
     }
-    mark(clock, Phase::weight_gradient);
-    for (int turn = 0; turn < SPLIT; turn++) {  // always in the same order
-        if (member == turn)
-            UNROLL for (int h = 0; h < 8; h++) {
-                float* w = s.w[h < 4 ? h0 + h : h1 + h - 4];
-                const float4* row = (float4*)gradient[h];
-                add(*(float4*)&w[f0], -learning_rate, row[0]);
-                add(*(float4*)&w[f1], -learning_rate, row[1]);
-            }
-        __syncthreads();
-    }
-    if (t < UNITS) {
-        float gradient = 0;
-        UNROLL for (int k = 0; k < THREADS / UNITS; k++) gradient += s.bias_sums[k][t];
-        s.bh[t] -= learning_rate * gradient;
+    UNROLL for (int turn = 0; turn < SPLIT; turn++) {  // always in the same order
+        if (turn > 0) __syncthreads();
+        if (member != turn) continue;
+        UNROLL for (int i = 0; i < ROWS; i++)
+            UNROLL for (int j = 0; j < UNITS / 8; j++)
+                UNROLL for (int k = 0; k < 4; k++)  // of 8 units c and c + 4, of 16 features two
+                    if (exists(2 * i + k / 2))
+                        s.w[8 * j + c + k % 2 * 4][f0 + g + 16 * i + k / 2 * 8] -=
+                            learning_rate * tiles[i][j][k];
     }
 }

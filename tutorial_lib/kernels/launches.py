@@ -8,6 +8,8 @@ from dataclasses import dataclass
 INPUTS, OUTPUTS = 784, 10
 BATCH = 256  # images of a step in epoch.cu, and threads of a block
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
+SHARED = 227 * 1024  # bytes of shared memory that a block may have on a GPU of the Hopper family
+PRODUCTS = {"tf32x3": 3, "tf32": 1}  # of TF32, for one product, by precision
 
 
 @dataclass(frozen=True)
@@ -60,28 +62,31 @@ def update_small(hidden: int) -> Launch:
     return Launch("update_small", threads=256, clusters=-(-(OUTPUTS + 1) * hidden // 256))
 
 
-def epoch(hidden: int, *, profile: bool = False) -> Launch:
+def epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:
     """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles."""
     units, cluster, features = cut(hidden)
-    groups, shared = -(-hidden // units), shared_bytes(units, cluster, features)
+    buffers = 2 if shared_bytes(units, cluster, features, 2) <= SHARED else 1
+    shared = shared_bytes(units, cluster, features, buffers)
+    groups = -(-hidden // units)
     sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("FEATURES", features)
-    sizes += ("GROUPS", groups), ("PROFILE", int(profile))
+    sizes += ("GROUPS", groups), ("BUFFERS", buffers), ("PRODUCTS", PRODUCTS[precision])
+    sizes += (("PROFILE", int(profile)),)
     return Launch("epoch", BATCH, groups, cluster, shared, cooperative=True, sizes=sizes)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:
     """How epoch.cu cuts the hidden layer: units of a cluster, its blocks, features of a block.
 
-    A narrow network has blocks to spare: a larger cluster gives each of them less to do. An H200
-    runs 15 clusters of 8 such blocks at once, or 7 of 16.
+    A GPU of the Hopper family runs 15 clusters of 8 such blocks at once, or 7 of 16.
     """
-    return (32, 16, 56) if hidden <= 128 else (40, 8, 104)
+    if hidden <= 56:
+        return 8, 16, 56
+    return (24, 16, 56) if hidden <= 144 else (40, 8, 104)
 
 
-def shared_bytes(units: int, cluster: int, features: int) -> int:
+def shared_bytes(units: int, cluster: int, features: int, buffers: int) -> int:
     """The size of `Shared` in epoch.cu, which compiles with no other."""
     share = BATCH // cluster
-    floats = (BATCH + units) * (features + 4) + units * (2 * BATCH + 16)
-    floats += (2 * units + 1) * (share + 1) + OUTPUTS * (units + 4) + share * 12
-    floats += OUTPUTS * (units + 1) + BATCH // units * units + share * OUTPUTS + units + OUTPUTS
-    return 4 * floats
+    floats = (buffers * BATCH + units) * features + 2 * BATCH * units
+    floats += ((cluster + 1) * OUTPUTS + share) * (units + 4) + share * 12
+    return 4 * floats + 16

@@ -19,7 +19,7 @@ __device__ void cluster_sync() {
 // Where `local` lies in the shared memory of the cluster's block `rank`.
 __device__ Remote remote(const float* local, unsigned rank) {
     unsigned address = (unsigned)__cvta_generic_to_shared(local), result;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(result) : "r"(address), "r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(result) : "r"(address), "r"(rank));
     return result;
 }
 
@@ -29,20 +29,46 @@ __device__ float load(Remote address) {
     return x;
 }
 
-__device__ float4 load4(Remote address) {
-    float4 x;
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(address));
-    return x;
+// --- Numbers for any block of the cluster: their bytes are counted where they arrive.
+
+typedef unsigned long long Arrivals;  // of one step after the other, in shared memory
+
+__device__ Remote remote(const Arrivals& local, unsigned rank) {
+    return remote((const float*)&local, rank);
 }
 
-__device__ void store(Remote address, float x) {
-    asm volatile("st.shared::cluster.f32 [%0], %1;" :: "r"(address), "f"(x) : "memory");
+__device__ void start(Arrivals& arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(&arrivals)) : "memory");
 }
 
-__device__ void store4(Remote address, float4 x) {
-    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};"
-                 :: "r"(address), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
+// So many bytes will arrive in the step that has not ended yet; one thread says so, once.
+__device__ void expect(Arrivals& arrivals, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(&arrivals)), "r"(bytes) : "memory");
+}
+
+// Waits until all bytes of a step have arrived; it takes its parity.
+__device__ void wait_for(Arrivals& arrivals, int parity) {
+    int done;
+    do asm volatile("{.reg .pred p;\n"
+                    "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+                    "selp.s32 %0, 1, 0, p;}"
+                    : "=r"(done) : "r"((unsigned)__cvta_generic_to_shared(&arrivals)), "r"(parity)
+                    : "memory");
+    while (!done);
+}
+
+__device__ void send(Remote to, float2 x, Remote arrivals) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 "
+                 "[%0], {%1, %2}, [%3];"
+                 :: "r"(to), "f"(x.x), "f"(x.y), "r"(arrivals) : "memory");
+}
+
+__device__ void send(Remote to, float4 x, Remote arrivals) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+                 "[%0], {%1, %2, %3, %4}, [%5];"
+                 :: "r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(arrivals) : "memory");
 }
 
 // --- Copies from global to shared memory that the thread does not wait for.
@@ -65,21 +91,25 @@ __device__ void prefetch(const float* from) {
     asm volatile("prefetch.global.L2 [%0];" :: "l"(from));
 }
 
-// What other blocks wrote before they changed this number is visible to those who have read it so.
-__device__ unsigned load_acquire(const unsigned* from) {
-    unsigned x;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(from) : "memory");
-    return x;
+// --- Numbers for other blocks, in global memory. A number and its tag, which says when it was
+// written, are stored and loaded at once; who finds the right tag has the right number, too.
+
+struct alignas(8) Tagged { float value; int tag; };
+
+__device__ void store_tagged(Tagged* to, float value, int tag) {
+    asm volatile("{.reg .b64 both; mov.b64 both, {%1, %2}; st.relaxed.gpu.global.b64 [%0], both;}"
+                 :: "l"(to), "f"(value), "r"(tag) : "memory");
+}
+
+// Whether the tag is there; only then is the value the one that belongs to it.
+__device__ bool load_tagged(const Tagged* from, int tag, float& value) {
+    int found;
+    asm volatile("{.reg .b64 both; ld.relaxed.gpu.global.b64 both, [%2]; mov.b64 {%0, %1}, both;}"
+                 : "=f"(value), "=r"(found) : "l"(from) : "memory");
+    return found == tag;
 }
 
 // --- Tensor cores: a warp multiplies two matrices that are spread over its registers.
-
-// The float nearest to x of those with ten bits after the point, TF32.
-__device__ float to_tf32(float x) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return __uint_as_float(bits);
-}
 
 // d += a b for a (16, 8), b (8, 8), d (16, 8); of a and b it looks at the bits of TF32 only. With
 // g = lane / 4 and c = lane % 4, a thread has of a the elements (g, c), (g + 8, c), (g, c + 4),

@@ -82,6 +82,11 @@ def test_an_epoch_in_one_kernel_is_that_of_the_plain_network(hidden):
     assert_same_epoch(model, plain, *data(2 * BATCH_SIZE + 9), rate=0.05)
 
 
+def test_one_kernel_computes_in_float32_or_tf32_only():
+    with pytest.raises(ValueError, match="computes in float32 or TF32, not"):
+        MnistNetOneKernel(784, 30, 10, compute_type=MatmulComputeType.COMPUTE_64F)
+
+
 @pytest.mark.parametrize("launch", [Loop, Graph])
 def test_the_fused_network_trains_in_float64(launch):
     images, labels = data(BATCH_SIZE)
@@ -319,7 +324,7 @@ def test_the_one_kernel_repeats_itself_to_the_last_bit(hidden):
 
 
 @pytest.mark.gpu
-@by_name("unchecked", "inplace", *CAPTURED)
+@by_name("unchecked", "inplace", *CAPTURED, "one-kernel")
 def test_tf32_moves_the_losses_by_less_than_a_thousandth(network, full_mnist):
     runs = []
     for compute_type in (None, MatmulComputeType.COMPUTE_32F_FAST_TF32):

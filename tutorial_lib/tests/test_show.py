@@ -10,7 +10,7 @@ from tutorial_lib.show import KERNELS, show_kernel
     ("file", "name", "first", "last"),
     [
         ("epoch", "// A whole", "// A whole", "// launches.py gives"),
-        ("epoch", "Shared", "struct Shared {", "static_assert(sizeof(Shared) =="),
+        ("epoch", "Shared", "// Rows of", "static_assert(sizeof(Shared) =="),
         ("epoch", "epoch", 'extern "C"', "}"),  # with blank lines, and its name on a second line
         ("output_layer", "fold", "// Each lane", "}"),  # a template
         ("common", "digit", "// The label", "__device__ int digit("),  # in one line

@@ -30,6 +30,7 @@
 using std::max;
 using std::min;
 
+struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
 struct Copy { float* to; const float* from; int count; };
@@ -89,12 +90,7 @@ static void wait_at(Barrier& barrier, int expected) {
 }
 
 static void __syncthreads() { wait_at(*block, launch.threads); }
-static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-static unsigned atomicAdd(unsigned* to, unsigned value) {
-    return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
-}
-static float __ldcg(const float* from) { return *(volatile const float*)from; }
-static void __stcg(float* to, float value) { *(volatile float*)to = value; }
+static void __syncwarp() { wait_at(block->warps[threadIdx.x / 32], 32); }
 
 static float exchange(float value, int lane) {
     Warp& warp = block->warps[threadIdx.x / 32];
@@ -111,6 +107,7 @@ static float __shfl_down_sync(unsigned, float value, int delta) {
     return exchange(value, min(threadIdx.x % 32 + delta, 31));
 }
 
+static float __fmul_rn(float x, float y) { return x * y; }
 static long long clock64() { static std::atomic<long long> now{0}; return ++now; }
 
 // What kernels/ptx.cuh has in PTX.
@@ -121,9 +118,34 @@ static Remote remote(const float* local, unsigned rank) {
     return (Remote)(block->cluster->bases[rank] + ((char*)local - (char*)memory));
 }
 static float load(Remote from) { return *from; }
-static float4 load4(Remote from) { return *(float4*)from; }
-static void store(Remote to, float x) { *to = x; }
-static void store4(Remote to, float4 x) { *(float4*)to = x; }
+
+struct alignas(8) Arrivals { int missing; short expected, parity; };  // bytes; whether they are known
+static Arrivals* remote(const Arrivals& local, unsigned rank) {
+    return (Arrivals*)remote((const float*)&local, rank);
+}
+static void change(Arrivals& arrivals, int bytes, bool expected) {
+    Arrivals old, now;
+    __atomic_load(&arrivals, &old, __ATOMIC_SEQ_CST);
+    do {
+        now = {old.missing + bytes, short(old.expected | expected), old.parity};
+        if (now.expected && now.missing == 0) now = {0, 0, short(1 - now.parity)};
+    } while (!__atomic_compare_exchange(
+        &arrivals, &old, &now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+}
+static void start(Arrivals& arrivals) { arrivals = {0, 0, 0}; }
+static void expect(Arrivals& arrivals, int bytes) { change(arrivals, bytes, true); }
+static void wait_for(Arrivals& arrivals, int parity) {
+    Arrivals now;
+    for (;; let_others_run()) {
+        __atomic_load(&arrivals, &now, __ATOMIC_SEQ_CST);
+        if (now.parity != parity) return;
+    }
+}
+template <class Floats> static void send(Remote to, Floats x, Arrivals* arrivals) {
+    if ((size_t)to % sizeof(x)) abort();
+    *(Floats*)to = x;
+    change(*arrivals, -(int)sizeof(x), false);
+}
 static void begin_copy(Copy copy) {
     if (block->random() % 2) memcpy(copy.to, copy.from, copy.count * sizeof(float));
     else block->fibers[threadIdx.x].copies.push_back(copy);
@@ -139,19 +161,19 @@ static void wait_for_copies() {
     block->fibers[threadIdx.x].copies.clear();
 }
 static void prefetch(const float* from) { (void)*(volatile const float*)from; }
-static unsigned load_acquire(const unsigned* from) {
-    sched_yield();
-    return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+struct alignas(8) Tagged { float value; int tag; };
+static void store_tagged(Tagged* to, float value, int tag) {
+    Tagged both = {value, tag};
+    __atomic_store(to, &both, __ATOMIC_SEQ_CST);
+}
+static bool load_tagged(const Tagged* from, int tag, float& value) {
+    Tagged both;
+    __atomic_load(from, &both, __ATOMIC_SEQ_CST);
+    value = both.value;
+    if (both.tag != tag) let_others_run();
+    return both.tag == tag;
 }
 
-static float to_tf32(float x) {  // round to nearest, ties away from zero
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    if (x - x == 0) bits += 0x1000;  // infinities and NaN stay what they are
-    bits &= 0xffffe000;
-    memcpy(&x, &bits, 4);
-    return x;
-}
 static float cut_to_tf32(float x) {
     unsigned bits;
     memcpy(&bits, &x, 4);
