@@ -27,12 +27,39 @@ __device__ float warp_sum(float x) {
     return x;
 }
 
+// NaN stays NaN, which fmaxf would hide.
+__device__ float relu(float z) { return z < 0 ? 0 : z; }
+
+// Each lane's COUNT values become half as many, summed over the lanes that differ in bit BIT.
+template <int COUNT, int BIT>
+__device__ void fold(float* values) {
+    const bool upper = threadIdx.x & BIT;
+    UNROLL for (int k = 0; k < COUNT / 2; k++) {
+        const float low = values[k], high = values[k + COUNT / 2];
+        values[k] = (upper ? high : low) + __shfl_xor_sync(~0u, upper ? low : high, BIT);
+    }
+}
+
+#ifdef PROFILE
+
+struct Clock { long long *cycles, last; };
+
+// Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
+template <class Phase> INLINE void mark(Clock& clock, Phase phase) {
+    if (!PROFILE || threadIdx.x || blockIdx.x) return;
+    const long long now = clock64();
+    clock.cycles[(int)phase] += now - clock.last;
+    clock.last = now;
+}
+
+#endif
 #ifdef PRODUCTS
 
 // Operands of `mma`, each number as the sum of two of TF32; by one product alone, rounded to TF32.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
+    __device__ Operand() {}
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
             high[i] = to_tf32(x[i]);
@@ -48,6 +75,16 @@ INLINE void multiply(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
         mma(d, a.high, b.low);
     }
     mma(d, a.high, b.high);
+}
+
+// The same for N tiles side by side: in turn, since each product waits for the last of its tile.
+template <int N>
+INLINE void multiply(float (&d)[N][4], const Operand<4>& a, const Operand<2> (&b)[N]) {
+    if (PRODUCTS == 3) {
+        UNROLL for (int n = 0; n < N; n++) mma(d[n], a.low, b[n].high);
+        UNROLL for (int n = 0; n < N; n++) mma(d[n], a.high, b[n].low);
+    }
+    UNROLL for (int n = 0; n < N; n++) mma(d[n], a.high, b[n].high);
 }
 
 #endif

@@ -98,6 +98,27 @@ def train_epoch(
     return losses.sum(axis=1)
 
 
+def wide_epoch(
+    images: Array,
+    labels: Array,
+    parameters: Sequence[Array],
+    learning_rate: float,
+    precision: str = "tf32x3",
+    cycles: Array | None = None,
+) -> Array:
+    """As `train_epoch`, for more units than that can have; `cycles` (6,)."""
+    hidden, steps = len(parameters[0]), len(images) // BATCH
+    launch = launches.wide_epoch(hidden, precision, profile=cycles is not None)
+    if images.data.ptr % 16:
+        images = images.copy()
+    losses = xp.empty((steps, launch.clusters), xp.float32)
+    exchange = xp.zeros((launch.clusters + 1, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
+    arrays = images, labels, *parameters, losses, exchange
+    cycles = np.intp(0) if cycles is None else cycles  # no address
+    run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
+    return losses.sum(axis=1)
+
+
 def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
     """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
     (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))

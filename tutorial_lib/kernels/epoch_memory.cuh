@@ -31,16 +31,6 @@ enum class Phase {
     weight_gradient, update_weights
 };
 
-struct Clock { long long *cycles, last; };
-
-// Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
-INLINE void mark(Clock& clock, Phase phase) {
-    if (!PROFILE || threadIdx.x || blockIdx.x) return;
-    const long long now = clock64();
-    clock.cycles[(int)phase] += now - clock.last;
-    clock.last = now;
-}
-
 __device__ float dot(float4 a, float4 b, float sum) {
     return fmaf(a.x, b.x, fmaf(a.y, b.y, fmaf(a.z, b.z, fmaf(a.w, b.w, sum))));
 }

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 INPUTS, OUTPUTS = 784, 10
 BATCH = 256  # images of a step in epoch.cu, and threads of a block
+MULTIPROCESSORS = 132  # of an H100 or H200
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
+PRODUCTS = {"tf32x3": 3, "tf32": 1}  # of TF32, for one product, by precision
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ def epoch(hidden: int, *, profile: bool = False) -> Launch:
     sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("FEATURES", features)
     sizes += ("GROUPS", groups), ("PROFILE", int(profile))
     return Launch("epoch", BATCH, groups, cluster, shared, cooperative=True, sizes=sizes)
+
+
+def wide_epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:
+    """The launch of wide_epoch.cu for that many hidden units; see `epoch`."""
+    units = -(-hidden // (16 * MULTIPROCESSORS)) * 16  # of a block
+    blocks = -(-hidden // units)
+    floats = units * INPUTS + 12 * (units * (1 + BATCH // 64) + BATCH) + BATCH // 32 + 12
+    sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("BLOCKS", blocks)
+    sizes += ("PRODUCTS", PRODUCTS[precision]), ("AHEAD", 1), ("PROFILE", int(profile))
+    return Launch("wide_epoch", BATCH, blocks, 1, 4 * floats, cooperative=True, sizes=sizes)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:

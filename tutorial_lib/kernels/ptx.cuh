@@ -72,6 +72,24 @@ __device__ unsigned load_acquire(const unsigned* from) {
     return x;
 }
 
+// --- Numbers for other blocks, in global memory. A number and its tag, which says when it was
+// written, are stored and loaded at once; who finds the right tag has the right number, too.
+
+struct alignas(8) Tagged { float value; int tag; };
+
+__device__ void store_tagged(Tagged* to, float value, int tag) {
+    asm volatile("{.reg .b64 both; mov.b64 both, {%1, %2}; st.relaxed.gpu.global.b64 [%0], both;}"
+                 :: "l"(to), "f"(value), "r"(tag) : "memory");
+}
+
+// Whether the tag is there; only then is the value the one that belongs to it.
+__device__ bool load_tagged(const Tagged* from, int tag, float& value) {
+    int found;
+    asm volatile("{.reg .b64 both; ld.relaxed.gpu.global.b64 both, [%2]; mov.b64 {%0, %1}, both;}"
+                 : "=f"(value), "=r"(found) : "l"(from) : "memory");
+    return found == tag;
+}
+
 // --- Tensor cores: a warp multiplies two matrices that are spread over its registers.
 
 // The float nearest to x of those with ten bits after the point, TF32.

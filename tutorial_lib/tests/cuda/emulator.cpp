@@ -89,6 +89,7 @@ static void wait_at(Barrier& barrier, int expected) {
 }
 
 static void __syncthreads() { wait_at(*block, launch.threads); }
+static void __syncwarp() { wait_at(block->warps[threadIdx.x / 32], 32); }
 static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 static unsigned atomicAdd(unsigned* to, unsigned value) {
     return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
@@ -142,6 +143,19 @@ static void prefetch(const float* from) { (void)*(volatile const float*)from; }
 static unsigned load_acquire(const unsigned* from) {
     sched_yield();
     return __atomic_load_n(from, __ATOMIC_SEQ_CST);
+}
+
+struct alignas(8) Tagged { float value; int tag; };
+static void store_tagged(Tagged* to, float value, int tag) {
+    Tagged both = {value, tag};
+    __atomic_store(to, &both, __ATOMIC_SEQ_CST);
+}
+static bool load_tagged(const Tagged* from, int tag, float& value) {
+    Tagged both;
+    __atomic_load(from, &both, __ATOMIC_SEQ_CST);
+    value = both.value;
+    if (both.tag != tag) let_others_run();
+    return both.tag == tag;
 }
 
 static float to_tf32(float x) {  // round to nearest, ties away from zero

@@ -1,0 +1,53 @@
+// What a block of wide_epoch.cu keeps in its shared memory, and what a thread has of its products.
+
+constexpr int WARPS = THREADS / 32;
+constexpr int IMAGES = BATCH / WARPS;                    // of a warp, in all products
+constexpr int TILES = UNITS / 16;                        // the products' rows, 16 units each
+constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;     // images whose loss a block computes
+
+struct Shared {
+    float w[UNITS][INPUTS];           // the block's weights; rows begin in two banks by turns
+    float small[UNITS][12];           // of each unit: the output weights, the hidden bias
+    float grad[BATCH][12];            // of the logits; rows of 10, padded
+    float sums[WARPS / 2][UNITS][12];  // of small's gradients, of two warps each
+    float loss[WARPS];
+    float bo[12];
+};
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 32 == 16);
+
+// A thread's part of units x images: by m and n, units 16 m + g and 8 further, each of the images
+// 8 n + 2 c and the next, with g = lane / 4, c = lane % 4. So mma leaves it, and takes it again.
+typedef float Hidden[TILES][IMAGES / 8][4];
+
+enum class Phase {
+    hidden_layer, send_logits, loss_and_gradient, receive_gradients, update_small, update_weights
+};
+
+struct Lane { int warp, g, c; };
+
+__device__ Lane this_lane() {
+    const int t = threadIdx.x;
+    return {t / 32, t % 32 / 4, t % 4};
+}
+
+struct Row { alignas(16) float at[12]; };
+
+__device__ Row row_of(const float* from) { return *(const Row*)from; }
+
+// Brings the block's parameters in, or back. Those beyond the last are 0, and stay 0.
+template <bool IN>
+INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* bo) {
+    const int first = blockIdx.x * UNITS;
+    auto move = [](float& here, float* there, bool exists) {
+        if (IN) here = exists ? *there : 0;
+        else if (exists) *there = here;
+    };
+    for (int i = threadIdx.x; i < UNITS * INPUTS; i += THREADS)
+        move((&s.w[0][0])[i], &wh[first * INPUTS + i], first + i / INPUTS < HIDDEN);
+    for (int i = threadIdx.x; i < UNITS * (OUTPUTS + 1); i += THREADS) {
+        const int h = i % UNITS, o = i / UNITS;
+        float* there = o < OUTPUTS ? &wo[o * HIDDEN + first + h] : &bh[first + h];
+        move(s.small[h][o], there, first + h < HIDDEN);
+    }
+    if (threadIdx.x < OUTPUTS) move(s.bo[threadIdx.x], &bo[threadIdx.x], IN || first == 0);
+}
