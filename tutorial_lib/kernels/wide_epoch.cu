@@ -10,7 +10,8 @@
 // Letters: n image, h or u hidden unit, f feature, o output; a turn is a step of a loop over f.
 // images: (steps * BATCH, INPUTS), labels: (steps * BATCH,), losses: (steps, BLOCKS);
 // wh: (HIDDEN, INPUTS), bh: (HIDDEN,), wo: (OUTPUTS, HIDDEN), bo: (OUTPUTS,); cycles: by Phase;
-// exchange: (BLOCKS + 1, BATCH, OUTPUTS), zeros: the blocks' logits and, at the end, the gradients.
+// exchange: (BLOCKS + 1, BATCH, OUTPUTS), zeros: the logits of each block and, in the end, the
+// gradients of all, these as (OUTPUTS, BATCH).
 // One such buffer is enough: a block sends its next logits when it has the gradients of all images,
 // so that the last ones have been summed; and a gradient when it has the next logits of all blocks,
 // which so have received the last.

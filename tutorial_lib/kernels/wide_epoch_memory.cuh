@@ -4,16 +4,18 @@ constexpr int WARPS = THREADS / 32;
 constexpr int IMAGES = BATCH / WARPS;                    // of a warp, in all products
 constexpr int TILES = UNITS / 16;                        // the products' rows, 16 units each
 constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;     // images whose loss a block computes
+constexpr int LOGITS = SHARE * OUTPUTS;                  // of these images
 
 struct Shared {
     float w[UNITS][INPUTS];           // the block's weights; rows begin in two banks by turns
     float small[UNITS][12];           // of each unit: the output weights, the hidden bias
-    float grad[BATCH][12];            // of the logits; rows of 10, padded
+    float grad[BATCH][12];            // of the logits; rows of 10, padded. First, the logits
     float sums[WARPS / 2][UNITS][12];  // of small's gradients, of two warps each
-    float loss[WARPS];
+    float logits[THREADS];            // of the share: partial sums
+    float loss[LOGITS];               // of the share
     float bo[12];
 };
-static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 32 == 16);
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 32 == 16 && LOGITS <= THREADS);
 
 // A thread's part of units x images: by m and n, units 16 m + g and 8 further, each of the images
 // 8 n + 2 c and the next, with g = lane / 4, c = lane % 4. So mma leaves it, and takes it again.

@@ -35,8 +35,8 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
     }
 }
 
-// 2. The block's part of the logits; of the sums over its units, a thread sends those of one image.
-INLINE void send_logits(const Shared& s, const Hidden& z, Tagged* exchange, int tag) {
+// 2. The block's part of all logits: a thread gets the sums over the block's units for one image.
+INLINE void send_logits(Shared& s, const Hidden& z, Tagged* exchange, int tag) {
     const auto [warp, g, c] = this_lane();
     float logits[8 * OUTPUTS] = {};  // of a thread's 8 images
     UNROLL for (int u = 0; u < 2 * TILES; u++) {
@@ -49,60 +49,57 @@ INLINE void send_logits(const Shared& s, const Hidden& z, Tagged* exchange, int 
     fold<8 * OUTPUTS, 16>(logits);
     fold<4 * OUTPUTS, 8>(logits);
     fold<2 * OUTPUTS, 4>(logits);
-    const int n = warp * IMAGES + g / 2 * 8 + 2 * c + g % 2;
+    float* mine = &s.grad[0][0] + warp * IMAGES * OUTPUTS;  // to be sent in order
     UNROLL for (int o = 0; o < OUTPUTS; o++)
-        store_tagged(&exchange[(blockIdx.x * BATCH + n) * OUTPUTS + o], logits[o], tag);
+        mine[(g / 2 * 8 + 2 * c + g % 2) * OUTPUTS + o] = logits[o];
+    __syncwarp();
+    const int first = (blockIdx.x * BATCH + warp * IMAGES) * OUTPUTS;
+    UNROLL for (int i = threadIdx.x % 32; i < IMAGES * OUTPUTS; i += 32)
+        store_tagged(&exchange[first + i], mine[i], tag);
 }
 
-// 3. A warp takes an image: a lane sums the logits of every 32nd block. Then lane 2 o has logit o,
-// and sends its gradient to all blocks.
-INLINE void loss_and_gradient(Shared& s, Tagged* exchange, const long long* labels, int tag) {
-    constexpr int PARTS = (BLOCKS + 31) / 32;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, o = lane / 2;
-    float loss = 0;
-    for (int i = warp; i < SHARE; i += WARPS) {
-        const int n = blockIdx.x * SHARE + i;
-        if (n >= BATCH) break;
-        const int label = digit(labels[n]);
-        float parts[PARTS][OUTPUTS], logits[16] = {};
-        for (bool all = false; !all;) {
-            all = true;
-            UNROLL for (int p = 0; p < PARTS; p++) {
-                const int from = min(lane + 32 * p, BLOCKS - 1);
-                UNROLL for (int k = 0; k < OUTPUTS; k++)
-                    all &= load_tagged(&exchange[(from * BATCH + n) * OUTPUTS + k], tag, parts[p][k]);
-            }
-        }
-        UNROLL for (int p = 0; p < PARTS; p++)
-            UNROLL for (int k = 0; k < OUTPUTS; k++)
-                if (lane + 32 * p < BLOCKS) logits[k] += parts[p][k];
-        fold<16, 16>(logits);
-        fold<8, 8>(logits);
-        fold<4, 4>(logits);
-        fold<2, 2>(logits);
-        const float logit = logits[0] + __shfl_xor_sync(~0u, logits[0], 1);
-        if (o >= OUTPUTS || lane % 2) continue;
-        const Outcome one = outcome(s.bo[o] + logit, label, o, BATCH);
-        store_tagged(&exchange[(BLOCKS * BATCH + n) * OUTPUTS + o], one.gradient, tag);
-        loss += one.loss;
-    }
-    loss = warp_sum(loss);
-    if (lane == 0) s.loss[warp] = loss;
-}
-
-// Waits for the gradients of all logits; first for one of a thread's alone, lest all polls jam.
-INLINE void receive_gradients(Shared& s, const Tagged* exchange, int tag) {
-    const Tagged* mine = &exchange[BLOCKS * BATCH * OUTPUTS + threadIdx.x];
-    float grads[OUTPUTS];
-    while (!load_tagged(mine, tag, grads[0])) {}
+// Receives so many tagged numbers, each BY numbers after the last, all on their way at once.
+template <int COUNT, int BY>
+INLINE void receive(float (&values)[COUNT], const Tagged* from, int count, int tag) {
     for (bool all = false; !all;) {
         all = true;
-        UNROLL for (int k = 0; k < OUTPUTS; k++) all &= load_tagged(mine + k * THREADS, tag, grads[k]);
+        UNROLL for (int k = 0; k < COUNT; k++)
+            if (k < count) all &= load_tagged(from + k * BY, tag, values[k]);
     }
-    UNROLL for (int k = 0; k < OUTPUTS; k++) {
-        const int i = threadIdx.x + k * THREADS;
-        s.grad[i / OUTPUTS][i % OUTPUTS] = grads[k];
+}
+
+// 3. The share's logits: a thread sums one of them over some blocks, and the first threads over all.
+// Each of these sends the gradient of its logit to all blocks.
+INLINE void loss_and_gradient(Shared& s, Tagged* exchange, const long long* labels, int tag) {
+    constexpr int PARTS = THREADS / LOGITS, COUNT = (BLOCKS + PARTS - 1) / PARTS;
+    const int t = threadIdx.x, part = t / LOGITS, i = blockIdx.x * LOGITS + t % LOGITS;
+    const int n = i / OUTPUTS, o = i % OUTPUTS;
+    const int label = n < BATCH ? digit(labels[n]) : 0;
+    if (part < PARTS && n < BATCH) {
+        const int count = (BLOCKS - part + PARTS - 1) / PARTS;
+        float logits[COUNT], sum = 0;
+        receive<COUNT, PARTS * BATCH * OUTPUTS>(
+            logits, &exchange[part * BATCH * OUTPUTS + i], count, tag);
+        UNROLL for (int k = 0; k < COUNT; k++) sum += k < count ? logits[k] : 0;
+        s.logits[t] = sum;
     }
+    __syncthreads();
+    if (part > 0 || n >= BATCH) return;
+    float logit = s.bo[o];
+    UNROLL for (int p = 0; p < PARTS; p++) logit += s.logits[p * LOGITS + t];
+    const Outcome one = outcome(logit, label, o, BATCH);
+    store_tagged(&exchange[(BLOCKS * OUTPUTS + o) * BATCH + n], one.gradient, tag);
+    s.loss[t] = one.loss;
+}
+
+// Waits for the gradients of all logits, at first for one alone, lest all polls jam; a thread takes
+// those of one image.
+INLINE void receive_gradients(Shared& s, const Tagged* exchange, int tag) {
+    const Tagged* mine = &exchange[BLOCKS * OUTPUTS * BATCH + threadIdx.x];
+    float grad[OUTPUTS];
+    while (!load_tagged(mine, tag, grad[0])) {}
+    receive<OUTPUTS, BATCH>(grad, mine, OUTPUTS, tag);
+    UNROLL for (int o = 0; o < OUTPUTS; o++) s.grad[threadIdx.x][o] = grad[o];
 }
 
 // 4. The hidden layer becomes its gradient; the small parameters are updated. A thread takes four
@@ -164,50 +161,50 @@ INLINE void finish_output(Shared& s, float* loss, float learning_rate) {
         gradient = warp_sum(gradient);
         if (lane == 0) s.bo[o] -= learning_rate * gradient;
     }
-    if (threadIdx.x) return;
+    if (warp) return;
     float sum = 0;
-    UNROLL for (int w = 0; w < WARPS; w++) sum += s.loss[w];
-    *loss = sum / (BATCH * OUTPUTS);
+    for (int i = lane; i < min(LOGITS, (BATCH - (int)blockIdx.x * SHARE) * OUTPUTS); i += 32)
+        sum += s.loss[i];
+    sum = warp_sum(sum);
+    if (lane == 0) *loss = sum / (BATCH * OUTPUTS);
 }
 
-// 5. Each warp has the gradient's part of its own images, and subtracts it, 32 features at a time,
+// 5. Each warp has the gradient's part of its own images, and subtracts it, 16 features at a time,
 // in turn: no two warps are at the same features, and the order is always the same.
 INLINE void update_weights(
     Shared& s, const float* images, const Hidden& delta, float learning_rate) {
-    constexpr int GROUPS = (INPUTS + 31) / 32, APART = GROUPS / WARPS;
+    constexpr int GROUPS = INPUTS / 16, APART = GROUPS / WARPS, TURNS = AHEAD + 1;
     const auto [warp, g, c] = this_lane();
-    const int first = warp * APART + blockIdx.x, column = g / 2 * 4 + g % 2 * 16;
-    const float* mine = images + (warp * IMAGES + 2 * c) * INPUTS + column;
-    auto feature = [=](int turn) { return (turn + first) % GROUPS * 32; };
-    float4 x[2][IMAGES / 4];  // of this turn and, on their way, of the next
+    const float* mine = images + (warp * IMAGES + 2 * c) * INPUTS + 2 * g;
+    const int first = warp * APART + blockIdx.x;
+    auto feature = [=](int turn) { return (turn + first) % GROUPS * 16; };
+    float2 x[TURNS][IMAGES / 4];  // of this turn and, on their way, of the next
     auto read = [&](int turn) {
-        const int f = feature(turn);
         UNROLL for (int n = 0; n < IMAGES / 4; n++)
-            x[turn % 2][n] = f + column < INPUTS
-                ? *(const float4*)&mine[(n / 2 * 8 + n % 2) * INPUTS + f] : float4{0, 0, 0, 0};
+            x[turn % TURNS][n] = *(const float2*)&mine[(n / 2 * 8 + n % 2) * INPUTS + feature(turn)];
     };
-    read(0);
-    #pragma unroll 2
+    UNROLL for (int turn = 0; turn < AHEAD; turn++) read(turn);
+    #pragma unroll TURNS
     for (int turn = 0; turn < GROUPS; turn++) {
-        read(turn + 1);
-        Operand<2> b[IMAGES / 8][4];
-        UNROLL for (int k = 0; k < IMAGES / 8; k++)
-            UNROLL for (int n = 0; n < 4; n++)
-                b[k][n] = Operand<2>({((float*)&x[turn % 2][2 * k])[n], ((float*)&x[turn % 2][2 * k + 1])[n]});
+        read(turn + AHEAD);
+        Operand<2> b[IMAGES / 8][2];
+        UNROLL for (int k = 0; k < IMAGES / 8; k++) {
+            const float2 even = x[turn % TURNS][2 * k], odd = x[turn % TURNS][2 * k + 1];
+            b[k][0] = Operand<2>({even.x, odd.x});
+            b[k][1] = Operand<2>({even.y, odd.y});
+        }
         UNROLL for (int m = 0; m < TILES; m++) {
-            float gradient[4][4] = {};
+            float gradient[2][4] = {};
             UNROLL for (int k = 0; k < IMAGES / 8; k++) {
                 const float(&d)[4] = delta[m][k];
                 multiply(gradient, Operand<4>({d[0], d[2], d[1], d[3]}), b[k]);
             }
-            UNROLL for (int i = 0; i < 4; i++) {  // two units, of each twice four features
-                const int f = feature(turn) + i % 2 * 16;
-                if (f >= INPUTS) continue;
-                float4& w = *(float4*)&s.w[16 * m + 8 * (i / 2) + g][f + 4 * c];
+            UNROLL for (int i = 0; i < 4; i += 2) {  // two units, of each four features
+                float4& w = *(float4*)&s.w[16 * m + 4 * i + g][feature(turn) + 4 * c];
                 w.x -= learning_rate * gradient[0][i];
                 w.y -= learning_rate * gradient[1][i];
-                w.z -= learning_rate * gradient[2][i];
-                w.w -= learning_rate * gradient[3][i];
+                w.z -= learning_rate * gradient[0][i + 1];
+                w.w -= learning_rate * gradient[1][i + 1];
             }
         }
         if (turn % APART == APART - 1) __syncthreads();  // none is APART turns ahead of another

@@ -30,6 +30,7 @@
 using std::max;
 using std::min;
 
+struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
 struct Copy { float* to; const float* from; int count; };
