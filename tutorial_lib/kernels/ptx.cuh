@@ -95,7 +95,7 @@ __device__ bool load_tagged(const Tagged* from, int tag, float& value) {
 // The float nearest to x of those with ten bits after the point, TF32.
 __device__ float to_tf32(float x) {
     unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return __uint_as_float(bits);
 }
 

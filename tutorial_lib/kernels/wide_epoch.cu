@@ -40,8 +40,8 @@ wide_epoch(const float* images, const long long* labels, float* wh, float* bh, f
         receive_gradients(s, exchange, step + 1);
         __syncthreads();
         mark(clock, Phase::receive_gradients);
-        finish_output(s, &losses[step * BLOCKS + blockIdx.x], learning_rate);
         update_small(s, z, learning_rate);
+        finish_output(s, &losses[step * BLOCKS + blockIdx.x], learning_rate);
         mark(clock, Phase::update_small);
         update_weights(s, images, z, learning_rate);
         mark(clock, Phase::update_weights);

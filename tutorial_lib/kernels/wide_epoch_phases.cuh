@@ -29,8 +29,11 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
         UNROLL for (int m = 0; m < TILES; m++) {
             const float* w = &s.w[16 * m + g][feature(turn) + 4 * c];
             const float4 upper = *(float4*)w, lower = *(float4*)(w + 8 * INPUTS);
-            multiply(z[m], Operand<4>({upper.x, lower.x, upper.y, lower.y}), b[0]);
-            multiply(z[m], Operand<4>({upper.z, lower.z, upper.w, lower.w}), b[1]);
+            float sum[IMAGES / 8][4] = {};  // of few features: tensor cores truncate what they sum
+            multiply(sum, Operand<4>({upper.x, lower.x, upper.y, lower.y}), b[0]);
+            multiply(sum, Operand<4>({upper.z, lower.z, upper.w, lower.w}), b[1]);
+            UNROLL for (int n = 0; n < IMAGES / 8; n++)
+                UNROLL for (int i = 0; i < 4; i++) z[m][n][i] += sum[n][i];
         }
     }
 }
@@ -161,7 +164,7 @@ INLINE void finish_output(Shared& s, float* loss, float learning_rate) {
         gradient = warp_sum(gradient);
         if (lane == 0) s.bo[o] -= learning_rate * gradient;
     }
-    if (warp) return;
+    if (warp < WARPS - 1) return;
     float sum = 0;
     for (int i = lane; i < min(LOGITS, (BATCH - (int)blockIdx.x * SHARE) * OUTPUTS); i += 32)
         sum += s.loss[i];

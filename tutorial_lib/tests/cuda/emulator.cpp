@@ -159,10 +159,10 @@ static bool load_tagged(const Tagged* from, int tag, float& value) {
     return both.tag == tag;
 }
 
-static float to_tf32(float x) {  // round to nearest, ties away from zero
+static float to_tf32(float x) {  // round to nearest, of two to the even one
     unsigned bits;
     memcpy(&bits, &x, 4);
-    if (x - x == 0) bits += 0x1000;  // infinities and NaN stay what they are
+    if (x - x == 0) bits += 0xfff + (bits >> 13 & 1);  // infinities and NaN stay what they are
     bits &= 0xffffe000;
     memcpy(&x, &bits, 4);
     return x;
