@@ -105,46 +105,54 @@ INLINE void receive_gradients(Shared& s, const Tagged* exchange, int tag) {
     UNROLL for (int o = 0; o < OUTPUTS; o++) s.grad[threadIdx.x][o] = grad[o];
 }
 
-// 4. The hidden layer becomes its gradient; the small parameters are updated. A thread takes four
-// of its units at a time, and keeps the sums of one of them.
+// 4. The gradients of the output weights and of the hidden layer, which takes its place, on tensor
+// cores; the update of the small parameters.
 INLINE void update_small(Shared& s, Hidden& z, float learning_rate) {
+    constexpr int N = IMAGES / 8, COUNT = OUTPUTS + 1;
     const auto [warp, g, c] = this_lane();
-    constexpr int FOURS = (TILES + 1) / 2, COUNT = OUTPUTS + 1;
-    float kept[FOURS][COUNT];
-    UNROLL for (int four = 0; four < FOURS; four++) {
-        float sums[4 * COUNT] = {};
-        UNROLL for (int j = 0; j < 8; j++) {
-            const Row grad = row_of(s.grad[warp * IMAGES + j / 2 * 8 + 2 * c + j % 2]);
-            UNROLL for (int v = 0; v < 4; v++) {
-                const int u = 4 * four + v;
-                if (u >= 2 * TILES) continue;
-                const Row wo = row_of(s.small[8 * u + g]);
-                float& x = z[u / 2][j / 2][u % 2 * 2 + j % 2];
-                const bool closed = x < 0;
-                const float y = relu(x);
-                x = 0;
-                UNROLL for (int o = 0; o < OUTPUTS; o++) {
-                    sums[v * COUNT + o] += grad.at[o] * y;
-                    x += grad.at[o] * wo.at[o];
-                }
-                x = closed ? 0 : x;
-                sums[v * COUNT + OUTPUTS] += x;
-            }
+    auto at = [](const float* row, int o) { return o < OUTPUTS ? row[o] : 0; };
+    Operand<2> by_image[N][2], by_output[2][N];  // the gradients of the logits, in both orders
+    UNROLL for (int n = 0; n < N; n++)
+        UNROLL for (int k = 0; k < 2; k++) {
+            const float *images = s.grad[warp * IMAGES + 8 * n], *row = images + 12 * g;
+            images += 12 * 2 * c;
+            by_image[n][k] = Operand<2>({at(images, 8 * k + g), at(images + 12, 8 * k + g)});
+            by_output[k][n] = Operand<2>({at(row, 8 * k + c), at(row, 8 * k + c + 4)});
         }
-        fold<4 * COUNT, 2>(sums);
-        fold<2 * COUNT, 1>(sums);
-        UNROLL for (int k = 0; k < COUNT; k++) kept[four][k] = sums[k];
-        __syncwarp();  // so that the compiler reads the rows again, rather than keep them all
+    float grad_wo[TILES][2][4] = {}, grad_bh[TILES][2] = {};
+    UNROLL for (int m = 0; m < TILES; m++) {
+        UNROLL for (int n = 0; n < N; n++) {
+            float y[4];
+            UNROLL for (int i = 0; i < 4; i++) y[i] = relu(z[m][n][i]);
+            multiply(grad_wo[m], Operand<4>({y[0], y[2], y[1], y[3]}), by_image[n]);
+        }
+        const float *upper = s.small[16 * m + g], *lower = upper + 12 * 8;
+        float delta[N][4] = {};
+        UNROLL for (int k = 0; k < 2; k++)
+            multiply(delta, Operand<4>({at(upper, 8 * k + c), at(lower, 8 * k + c),
+                                        at(upper, 8 * k + c + 4), at(lower, 8 * k + c + 4)}),
+                     by_output[k]);
+        UNROLL for (int i = 0; i < 4; i++) {
+            UNROLL for (int n = 0; n < N; n++)
+                grad_bh[m][i / 2] += z[m][n][i] = z[m][n][i] < 0 ? 0 : delta[n][i];
+        }
+        UNROLL for (int i = 0; i < 2; i++) {
+            grad_bh[m][i] += __shfl_xor_sync(~0u, grad_bh[m][i], 1);
+            grad_bh[m][i] += __shfl_xor_sync(~0u, grad_bh[m][i], 2);
+        }
     }
-    UNROLL for (int half = 0; half < 2; half++) {
-        if (warp / (WARPS / 2) != half)
-            UNROLL for (int v = 0; v < FOURS; v++)
-                UNROLL for (int k = 0; k < COUNT; k++) {
-                    const int h = 8 * (4 * v + c) + g;
-                    if (h >= UNITS) continue;
-                    float& sum = s.sums[warp % (WARPS / 2)][h][k];
-                    sum = half ? sum + kept[v][k] : kept[v][k];
-                }
+    UNROLL for (int half = 0; half < 2; half++) {  // of the warps: the second adds to the first
+        auto put = [=](float& sum, float gradient) { sum = half ? sum + gradient : gradient; };
+        UNROLL for (int u = 0; u < 2 * TILES; u++) {
+            if (warp / (WARPS / 2) == half) continue;
+            float* sums = s.sums[warp % (WARPS / 2)][8 * u + g];
+            const float(&grad)[2][4] = grad_wo[u / 2];
+            UNROLL for (int i = 0; i < 2; i++) {
+                put(sums[2 * c + i], grad[0][u % 2 * 2 + i]);
+                if (c == 0) put(sums[8 + i], grad[1][u % 2 * 2 + i]);
+            }
+            if (c == 1) put(sums[OUTPUTS], grad_bh[u / 2][u % 2]);
+        }
         __syncthreads();
     }
     for (int i = threadIdx.x; i < UNITS * COUNT; i += THREADS) {
