@@ -82,38 +82,22 @@ def train_epoch(
     labels: Array,
     parameters: Sequence[Array],
     learning_rate: float,
+    precision: str = "tf32x3",
     cycles: Array | None = None,
 ) -> Array:
     """One launch for the whole epoch; `cycles` (12,), if given, counts those of each phase."""
     hidden, steps = len(parameters[0]), len(images) // BATCH
-    launch = launches.epoch(hidden, profile=cycles is not None)
+    launch = launches.epoch(hidden, precision, profile=cycles is not None)
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
         images = images.copy()
-    losses = xp.empty((steps, launch.cluster), xp.float32)
-    exchange = xp.empty((2, launch.clusters, BATCH, OUTPUTS), xp.float32)
-    arrived = xp.zeros(launch.cluster, xp.uint32)
-    arrays = images, labels, *parameters, losses, exchange, arrived
-    cycles = np.intp(0) if cycles is None else cycles  # no address
-    run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
-    return losses.sum(axis=1)
-
-
-def wide_epoch(
-    images: Array,
-    labels: Array,
-    parameters: Sequence[Array],
-    learning_rate: float,
-    precision: str = "tf32x3",
-    cycles: Array | None = None,
-) -> Array:
-    """As `train_epoch`, for more units than that can have; `cycles` (6,)."""
-    hidden, steps = len(parameters[0]), len(images) // BATCH
-    launch = launches.wide_epoch(hidden, precision, profile=cycles is not None)
-    if images.data.ptr % 16:
-        images = images.copy()
-    losses = xp.empty((steps, launch.clusters), xp.float32)
-    exchange = xp.zeros((launch.clusters + 1, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
-    arrays = images, labels, *parameters, losses, exchange
+    wide = launch.kernel == "wide_epoch"
+    losses = xp.empty((steps, launch.clusters if wide else launch.cluster), xp.float32)
+    if wide:
+        exchange = (xp.zeros((launch.clusters + 1, BATCH, OUTPUTS), xp.int64),)
+    else:
+        exchange = xp.empty((2, launch.clusters, BATCH, OUTPUTS), xp.float32)
+        exchange = exchange, xp.zeros(launch.cluster, xp.uint32)
+    arrays = images, labels, *parameters, losses, *exchange
     cycles = np.intp(0) if cycles is None else cycles  # no address
     run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
     return losses.sum(axis=1)
@@ -121,10 +105,11 @@ def wide_epoch(
 
 def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
     """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
-    (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))
+    kernel = launches.epoch(len(arguments[1][0])).kernel
+    (names,) = re.findall(r"enum class Phase {([^}]*)}", source(kernel))
     phases = [name.strip().replace("_", " ") for name in names.split(",")]
     cycles = xp.zeros(len(phases), xp.int64)
-    train_epoch(images, *arguments, cycles)
+    train_epoch(images, *arguments, cycles=cycles)
     return dict(zip(phases, (cycles / (len(images) // BATCH)).tolist()))
 
 

@@ -79,11 +79,16 @@ def update_small(
 
 
 def train_epoch(
-    images: Array, labels: Array, parameters: Sequence[Array], learning_rate: float
+    images: Array,
+    labels: Array,
+    parameters: Sequence[Array],
+    learning_rate: float,
+    precision: str = "tf32x3",
 ) -> Array:
     """Train over all full batches of 256 images (N, 784), in place; returns the losses, (steps,).
 
-    `parameters` are the weights and biases of the hidden, then of the output layer.
+    `parameters` are the weights and biases of the hidden, then of the output layer. On a GPU, the
+    products with the images are of that `precision`: "tf32x3" (as good as float32) or "tf32".
     """
     weights_hidden, bias_hidden, weights_output, bias_output = parameters
     losses = np.empty(len(images) // BATCH, images.dtype)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 INPUTS, OUTPUTS = 784, 10
 BATCH = 256  # images of a step in epoch.cu, and threads of a block
-MULTIPROCESSORS = 132  # of an H100 or H200
+MAX_NARROW = 512  # hidden units in epoch.cu; beyond, the weights and a batch do not fit at once
+MULTIPROCESSORS = 132  # of an H100 or H200, each of which runs a block of wide_epoch.cu
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
 PRODUCTS = {"tf32x3": 3, "tf32": 1}  # of TF32, for one product, by precision
 
@@ -62,8 +63,13 @@ def update_small(hidden: int) -> Launch:
     return Launch("update_small", threads=256, clusters=-(-(OUTPUTS + 1) * hidden // 256))
 
 
-def epoch(hidden: int, *, profile: bool = False) -> Launch:
-    """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles."""
+def epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:
+    """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles.
+
+    For more than `MAX_NARROW` units, that of wide_epoch.cu. `precision`: see `in_numpy`.
+    """
+    if hidden > MAX_NARROW:
+        return wide_epoch(hidden, precision, profile=profile)
     units, cluster, features = cut(hidden)
     groups, shared = -(-hidden // units), shared_bytes(units, cluster, features)
     sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("FEATURES", features)

@@ -7,16 +7,17 @@ from tutorial_lib.backend import Array, MatmulEpilog, to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.graphs import Branch
 from tutorial_lib.kernels import in_numpy
+from tutorial_lib.kernels.launches import MULTIPROCESSORS
 from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inplace import TILE
 from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.plans import MeasuredPlans
+from tutorial_lib.networks.plans import PRECISIONS, MeasuredPlans
 
 MAX_MERGED = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
-MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at once
+MAX_HIDDEN = 64 * MULTIPROCESSORS  # beyond, the weights do not fit on the chip
 
 
 class MnistNetMerged(MnistNet):
@@ -64,20 +65,27 @@ class OneKernel:
                 raise ValueError(f"the kernel is written for batches of {BATCH_SIZE}, not {n}")
             dense = wanted[:2] == (place(images), place(labels))
             self.checked = wanted if dense else None  # a copy is another array each time
-        return self.train_epoch(images, labels, net.parameters, learning_rate)
+        precision = PRECISIONS[net.plans.compute_type]
+        return self.train_epoch(images, labels, net.parameters, learning_rate, precision=precision)
 
 
 class MnistNetOneKernel(MnistNet):
-    """The network for narrow hidden layers: its weights stay on the chip for a whole epoch."""
+    """The network whose weights stay on the chip for a whole epoch, one launch of a kernel."""
 
     default_launch = OneKernel
+
+    def __init__(self, *sizes: int, compute_type: int | None = None, **choices: Any) -> None:
+        """See `MnistNetBase`; ValueError for a compute type other than float32's and TF32."""
+        if compute_type not in PRECISIONS:
+            raise ValueError(f"the kernel computes in float32 or TF32, not {compute_type!r}")
+        super().__init__(*sizes, compute_type=compute_type, **choices)
 
     def check_sizes(self) -> None:
         """Raises ValueError but for 784-H-10, H up to `MAX_HIDDEN`; RuntimeError for the GPU."""
         super().check_sizes()
         if (self.num_inputs, self.num_outputs) != (784, 10) or self.num_hidden > MAX_HIDDEN:
             got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"
-            limit = f"784-H-10 with H up to {MAX_HIDDEN}"
+            limit = f"784-H-10 with H up to {MAX_HIDDEN:,}"
             raise ValueError(f"the kernel is written for {limit}, not {got}")
         require("epoch", self.num_hidden)
 
@@ -86,8 +94,10 @@ class Twin(OneKernel):
     """How `MnistNetTwin` launches an epoch: as the kernel's NumPy twin, on the CPU."""
 
     @staticmethod
-    def train_epoch(images: Array, labels: Array, parameters: tuple, learning_rate: float) -> Array:
-        """As `kernels.train_epoch`."""
+    def train_epoch(
+        images: Array, labels: Array, parameters: tuple, learning_rate: float, precision: str
+    ) -> Array:
+        """As `kernels.train_epoch`, in float32 whatever the precision."""
         trained = tuple(to_numpy(parameter) for parameter in parameters)
         losses = in_numpy.train_epoch(to_numpy(images), to_numpy(labels), trained, learning_rate)
         for parameter, value in zip(parameters, trained):
