@@ -81,7 +81,7 @@ def wide_epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False)
     """The launch of wide_epoch.cu for that many hidden units; see `epoch`."""
     units = -(-hidden // (16 * MULTIPROCESSORS)) * 16  # of a block
     blocks = -(-hidden // units)
-    floats = units * INPUTS + 12 * (units * (1 + BATCH // 64) + BATCH) + BATCH + 12
+    floats = units * (INPUTS + 2) + 12 * (units * (1 + BATCH // 64) + BATCH) + BATCH + 12
     floats += -(-BATCH // blocks) * OUTPUTS
     sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("BLOCKS", blocks)
     sizes += ("PRODUCTS", PRODUCTS[precision]), ("AHEAD", 1), ("PROFILE", int(profile))

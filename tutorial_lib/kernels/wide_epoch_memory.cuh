@@ -7,7 +7,7 @@ constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;     // images whose loss a 
 constexpr int LOGITS = SHARE * OUTPUTS;                  // of these images
 
 struct Shared {
-    float w[UNITS][INPUTS];           // the block's weights; rows begin in two banks by turns
+    float w[UNITS / 2][2 * INPUTS + 4];  // the block's weights, those of units h and h + 8 by turns
     float small[UNITS][12];           // of each unit: the output weights, the hidden bias
     float grad[BATCH][12];            // of the logits; rows of 10, padded. First, the logits
     float sums[WARPS / 2][UNITS][12];  // of small's gradients, of two warps each
@@ -15,7 +15,7 @@ struct Shared {
     float loss[LOGITS];               // of the share
     float bo[12];
 };
-static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 32 == 16 && LOGITS <= THREADS);
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 16 == 0 && LOGITS <= THREADS);
 
 // A thread's part of units x images: by m and n, units 16 m + g and 8 further, each of the images
 // 8 n + 2 c and the next, with g = lane / 4, c = lane % 4. So mma leaves it, and takes it again.
@@ -44,8 +44,10 @@ INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* b
         if (IN) here = exists ? *there : 0;
         else if (exists) *there = here;
     };
-    for (int i = threadIdx.x; i < UNITS * INPUTS; i += THREADS)
-        move((&s.w[0][0])[i], &wh[first * INPUTS + i], first + i / INPUTS < HIDDEN);
+    for (int i = threadIdx.x; i < UNITS * INPUTS; i += THREADS) {
+        const int h = i / INPUTS, f = i % INPUTS;
+        move(s.w[h / 16 * 8 + h % 8][2 * f + h / 8 % 2], &wh[first * INPUTS + i], first + h < HIDDEN);
+    }
     for (int i = threadIdx.x; i < UNITS * (OUTPUTS + 1); i += THREADS) {
         const int h = i % UNITS, o = i / UNITS;
         float* there = o < OUTPUTS ? &wo[o * HIDDEN + first + h] : &bh[first + h];

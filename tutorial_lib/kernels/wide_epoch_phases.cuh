@@ -10,8 +10,9 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
     auto feature = [](int turn) { return (turn + blockIdx.x) % GROUPS * 16; };
     float4 x[TURNS][IMAGES / 8];  // of this turn and, on their way, of the next
     auto read = [&](int turn) {
+        const float* from = mine + feature(turn);
         UNROLL for (int n = 0; n < IMAGES / 8; n++)
-            x[turn % TURNS][n] = *(const float4*)&mine[8 * n * INPUTS + feature(turn)];
+            x[turn % TURNS][n] = *(const float4*)&from[8 * n * INPUTS];
     };
     UNROLL for (int m = 0; m < TILES; m++)
         UNROLL for (int n = 0; n < IMAGES / 8; n++)
@@ -27,13 +28,13 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
             b[1][n] = Operand<2>({four.z, four.w});
         }
         UNROLL for (int m = 0; m < TILES; m++) {
-            const float* w = &s.w[16 * m + g][feature(turn) + 4 * c];
-            const float4 upper = *(float4*)w, lower = *(float4*)(w + 8 * INPUTS);
-            float sum[IMAGES / 8][4] = {};  // of few features: tensor cores truncate what they sum
-            multiply(sum, Operand<4>({upper.x, lower.x, upper.y, lower.y}), b[0]);
-            multiply(sum, Operand<4>({upper.z, lower.z, upper.w, lower.w}), b[1]);
-            UNROLL for (int n = 0; n < IMAGES / 8; n++)
-                UNROLL for (int i = 0; i < 4; i++) z[m][n][i] += sum[n][i];
+            const float(*w)[4] = (float(*)[4])&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
+            float few[IMAGES / 8][4] = {};
+            float(&sum)[IMAGES / 8][4] = PRODUCTS == 3 ? few : z[m];
+            UNROLL for (int k = 0; k < 2; k++) multiply(sum, Operand<4>(w[k]), b[k]);
+            if (PRODUCTS == 3)  // tensor cores truncate what they sum: they do so for few features
+                UNROLL for (int n = 0; n < IMAGES / 8; n++)
+                    UNROLL for (int i = 0; i < 4; i++) z[m][n][i] += few[n][i];
         }
     }
 }
@@ -191,8 +192,9 @@ INLINE void update_weights(
     auto feature = [=](int turn) { return (turn + first) % GROUPS * 16; };
     float2 x[TURNS][IMAGES / 4];  // of this turn and, on their way, of the next
     auto read = [&](int turn) {
+        const float* from = mine + feature(turn);
         UNROLL for (int n = 0; n < IMAGES / 4; n++)
-            x[turn % TURNS][n] = *(const float2*)&mine[(n / 2 * 8 + n % 2) * INPUTS + feature(turn)];
+            x[turn % TURNS][n] = *(const float2*)&from[(n / 2 * 8 + n % 2) * INPUTS];
     };
     UNROLL for (int turn = 0; turn < AHEAD; turn++) read(turn);
     #pragma unroll TURNS
@@ -210,12 +212,12 @@ INLINE void update_weights(
                 const float(&d)[4] = delta[m][k];
                 multiply(gradient, Operand<4>({d[0], d[2], d[1], d[3]}), b[k]);
             }
-            UNROLL for (int i = 0; i < 4; i += 2) {  // two units, of each four features
-                float4& w = *(float4*)&s.w[16 * m + 4 * i + g][feature(turn) + 4 * c];
-                w.x -= learning_rate * gradient[0][i];
-                w.y -= learning_rate * gradient[1][i];
-                w.z -= learning_rate * gradient[0][i + 1];
-                w.w -= learning_rate * gradient[1][i + 1];
+            float4* w = (float4*)&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
+            UNROLL for (int i = 0; i < 2; i++) {  // two features, of two units each
+                w[i].x -= learning_rate * gradient[0][i];
+                w[i].y -= learning_rate * gradient[0][2 + i];
+                w[i].z -= learning_rate * gradient[1][i];
+                w[i].w -= learning_rate * gradient[1][2 + i];
             }
         }
         if (turn % APART == APART - 1) __syncthreads();  // none is APART turns ahead of another
