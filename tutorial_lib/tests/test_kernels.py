@@ -210,7 +210,9 @@ def test_the_kernel_for_wide_layers_computes_what_its_twin_does(
         losses = module.train_epoch(images, labels, parameters, 0.1, precision)
         results.append((*parameters, losses))
     for ours, theirs in zip(*results):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3 if precision == "tf32" else 1e-5, atol=atol)
+        np.testing.assert_allclose(
+            ours, theirs, rtol=1e-3 if precision == "tf32" else 1e-5, atol=atol
+        )
 
 
 def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulated):
