@@ -77,14 +77,14 @@ INLINE void multiply(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
     mma(d, a.high, b.high);
 }
 
-// The same for N tiles side by side: in turn, since each product waits for the last of its tile.
-template <int N>
-INLINE void multiply(float (&d)[N][4], const Operand<4>& a, const Operand<2> (&b)[N]) {
-    if (PRODUCTS == 3) {
-        UNROLL for (int n = 0; n < N; n++) mma(d[n], a.low, b[n].high);
-        UNROLL for (int n = 0; n < N; n++) mma(d[n], a.high, b[n].low);
-    }
-    UNROLL for (int n = 0; n < N; n++) mma(d[n], a.high, b[n].high);
+// The same for M x N tiles in turn, so that no product has to wait for the last of its tile.
+template <int M, int N>
+INLINE void multiply(float (*d)[N][4], const Operand<4> (&a)[M], const Operand<2> (&b)[N]) {
+    UNROLL for (int product = 3 - PRODUCTS; product < 3; product++)
+        UNROLL for (int m = 0; m < M; m++)
+            UNROLL for (int n = 0; n < N; n++)
+                mma(d[m][n], product == 0 ? a[m].low : a[m].high,
+                    product == 1 ? b[n].low : b[n].high);
 }
 
 #endif

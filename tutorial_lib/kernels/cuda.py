@@ -115,14 +115,18 @@ def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
 
 def clusters_at_once(launch: Launch) -> int:
     """How many clusters of that launch the current GPU runs at the same time, by its own word."""
+    kernel = compiled(launch, xp.cuda.Device().id).ptr
+    if launch.cluster == 1:  # blocks, of which the driver says how many one multiprocessor runs
+        numbers = launch.threads, launch.shared
+        count = xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel, *numbers)
+        return count * xp.cuda.Device().attributes["MultiProcessorCount"]
     from cuda.bindings import driver  # comes with nvmath-python; CuPy does not ask this
 
     config = driver.CUlaunchConfig()
     config.gridDimX, config.blockDimX = launch.clusters * launch.cluster, launch.threads
     config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
     config.sharedMemBytes = launch.shared
-    function = driver.CUfunction(compiled(launch, xp.cuda.Device().id).ptr)
-    error, count = driver.cuOccupancyMaxActiveClusters(function, config)
+    error, count = driver.cuOccupancyMaxActiveClusters(driver.CUfunction(kernel), config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0
     xp.cuda.driver.check_status(int(error))  # raises CUDADriverError

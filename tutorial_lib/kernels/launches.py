@@ -84,7 +84,7 @@ def wide_epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False)
     floats = units * (INPUTS + 2) + 12 * (units * (1 + BATCH // 64) + BATCH) + BATCH + 12
     floats += -(-BATCH // blocks) * OUTPUTS
     sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("BLOCKS", blocks)
-    sizes += ("PRODUCTS", PRODUCTS[precision]), ("AHEAD", 1), ("PROFILE", int(profile))
+    sizes += ("PRODUCTS", PRODUCTS[precision]), ("PROFILE", int(profile))
     return Launch("wide_epoch", BATCH, blocks, 1, 4 * floats, cooperative=True, sizes=sizes)
 
 

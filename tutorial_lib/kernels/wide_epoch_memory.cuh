@@ -3,6 +3,7 @@
 constexpr int WARPS = THREADS / 32;
 constexpr int IMAGES = BATCH / WARPS;                    // of a warp, in all products
 constexpr int TILES = UNITS / 16;                        // the products' rows, 16 units each
+constexpr int AHEAD = PRODUCTS == 3 ? 1 : 2;             // turns that images are read ahead
 constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;     // images whose loss a block computes
 constexpr int LOGITS = SHARE * OUTPUTS;                  // of these images
 

@@ -4,37 +4,42 @@
 // warp of the block needs it: 16 features at a time, of which a thread takes 4. Blocks begin at
 // different features, lest all read the same at once.
 INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
-    constexpr int GROUPS = INPUTS / 16, TURNS = AHEAD + 1;
+    constexpr int GROUPS = INPUTS / 16, N = IMAGES / 8, M = TILES == 4 ? 2 : TILES;
     const auto [warp, g, c] = this_lane();
     const float* mine = images + (warp * IMAGES + g) * INPUTS + 4 * c;
     auto feature = [](int turn) { return (turn + blockIdx.x) % GROUPS * 16; };
-    float4 x[TURNS][IMAGES / 8];  // of this turn and, on their way, of the next
+    float4 x[AHEAD][N];
     auto read = [&](int turn) {
         const float* from = mine + feature(turn);
-        UNROLL for (int n = 0; n < IMAGES / 8; n++)
-            x[turn % TURNS][n] = *(const float4*)&from[8 * n * INPUTS];
+        UNROLL for (int n = 0; n < N; n++)
+            x[turn % AHEAD][n] = *(const float4*)&from[8 * n * INPUTS];
     };
     UNROLL for (int m = 0; m < TILES; m++)
-        UNROLL for (int n = 0; n < IMAGES / 8; n++)
+        UNROLL for (int n = 0; n < N; n++)
             UNROLL for (int i = 0; i < 4; i++) z[m][n][i] = s.small[16 * m + 8 * (i / 2) + g][OUTPUTS];
     UNROLL for (int turn = 0; turn < AHEAD; turn++) read(turn);
-    #pragma unroll TURNS
+    #pragma unroll AHEAD
     for (int turn = 0; turn < GROUPS; turn++) {
-        read(turn + AHEAD);
-        Operand<2> b[2][IMAGES / 8];
-        UNROLL for (int n = 0; n < IMAGES / 8; n++) {
-            const float4 four = x[turn % TURNS][n];
+        Operand<2> b[2][N];
+        UNROLL for (int n = 0; n < N; n++) {
+            const float4 four = x[turn % AHEAD][n];
             b[0][n] = Operand<2>({four.x, four.y});
             b[1][n] = Operand<2>({four.z, four.w});
         }
-        UNROLL for (int m = 0; m < TILES; m++) {
-            const float(*w)[4] = (float(*)[4])&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
-            float few[IMAGES / 8][4] = {};
-            float(&sum)[IMAGES / 8][4] = PRODUCTS == 3 ? few : z[m];
-            UNROLL for (int k = 0; k < 2; k++) multiply(sum, Operand<4>(w[k]), b[k]);
+        read(turn + AHEAD);
+        UNROLL for (int first = 0; first < TILES; first += M) {
+            float few[M][N][4] = {};
+            float(*sum)[N][4] = PRODUCTS == 3 ? few : &z[first];
+            UNROLL for (int k = 0; k < 2; k++) {
+                Operand<4> a[M];
+                UNROLL for (int m = 0; m < M; m++)
+                    a[m] = Operand<4>(*(float(*)[4])&s.w[8 * (first + m) + g][2 * (feature(turn) + 4 * c + 2 * k)]);
+                multiply(sum, a, b[k]);
+            }
             if (PRODUCTS == 3)  // tensor cores truncate what they sum: they do so for few features
-                UNROLL for (int n = 0; n < IMAGES / 8; n++)
-                    UNROLL for (int i = 0; i < 4; i++) z[m][n][i] += few[n][i];
+                UNROLL for (int m = 0; m < M; m++)
+                    UNROLL for (int n = 0; n < N; n++)
+                        UNROLL for (int i = 0; i < 4; i++) z[first + m][n][i] += few[m][n][i];
         }
     }
 }
@@ -121,21 +126,26 @@ INLINE void update_small(Shared& s, Hidden& z, float learning_rate) {
             by_output[k][n] = Operand<2>({at(row, 8 * k + c), at(row, 8 * k + c + 4)});
         }
     float grad_wo[TILES][2][4] = {}, grad_bh[TILES][2] = {};
-    UNROLL for (int m = 0; m < TILES; m++) {
-        UNROLL for (int n = 0; n < N; n++) {
-            float y[4];
-            UNROLL for (int i = 0; i < 4; i++) y[i] = relu(z[m][n][i]);
-            multiply(grad_wo[m], Operand<4>({y[0], y[2], y[1], y[3]}), by_image[n]);
+    UNROLL for (int n = 0; n < N; n++) {
+        Operand<4> a[TILES];
+        UNROLL for (int m = 0; m < TILES; m++) {
+            const float(&x)[4] = z[m][n];
+            a[m] = Operand<4>({relu(x[0]), relu(x[2]), relu(x[1]), relu(x[3])});
         }
+        multiply(grad_wo, a, by_image[n]);
+    }
+    UNROLL for (int m = 0; m < TILES; m++) {
         const float *upper = s.small[16 * m + g], *lower = upper + 12 * 8;
-        float delta[N][4] = {};
-        UNROLL for (int k = 0; k < 2; k++)
-            multiply(delta, Operand<4>({at(upper, 8 * k + c), at(lower, 8 * k + c),
-                                        at(upper, 8 * k + c + 4), at(lower, 8 * k + c + 4)}),
-                     by_output[k]);
+        float delta[1][N][4] = {};
+        UNROLL for (int k = 0; k < 2; k++) {
+            const int o = 8 * k + c;
+            const Operand<4> a[1] = {
+                Operand<4>({at(upper, o), at(lower, o), at(upper, o + 4), at(lower, o + 4)})};
+            multiply(delta, a, by_output[k]);
+        }
         UNROLL for (int i = 0; i < 4; i++) {
             UNROLL for (int n = 0; n < N; n++)
-                grad_bh[m][i / 2] += z[m][n][i] = z[m][n][i] < 0 ? 0 : delta[n][i];
+                grad_bh[m][i / 2] += z[m][n][i] = z[m][n][i] < 0 ? 0 : delta[0][n][i];
         }
         UNROLL for (int i = 0; i < 2; i++) {
             grad_bh[m][i] += __shfl_xor_sync(~0u, grad_bh[m][i], 1);
@@ -185,39 +195,44 @@ INLINE void finish_output(Shared& s, float* loss, float learning_rate) {
 // in turn: no two warps are at the same features, and the order is always the same.
 INLINE void update_weights(
     Shared& s, const float* images, const Hidden& delta, float learning_rate) {
-    constexpr int GROUPS = INPUTS / 16, APART = GROUPS / WARPS, TURNS = AHEAD + 1;
+    constexpr int GROUPS = INPUTS / 16, APART = GROUPS / WARPS, K = IMAGES / 8;
     const auto [warp, g, c] = this_lane();
     const float* mine = images + (warp * IMAGES + 2 * c) * INPUTS + 2 * g;
     const int first = warp * APART + blockIdx.x;
     auto feature = [=](int turn) { return (turn + first) % GROUPS * 16; };
-    float2 x[TURNS][IMAGES / 4];  // of this turn and, on their way, of the next
+    float2 x[AHEAD][K][2];  // of two neighboring images
     auto read = [&](int turn) {
         const float* from = mine + feature(turn);
-        UNROLL for (int n = 0; n < IMAGES / 4; n++)
-            x[turn % TURNS][n] = *(const float2*)&from[(n / 2 * 8 + n % 2) * INPUTS];
+        UNROLL for (int k = 0; k < K; k++)
+            UNROLL for (int i = 0; i < 2; i++)
+                x[turn % AHEAD][k][i] = *(const float2*)&from[(8 * k + i) * INPUTS];
     };
     UNROLL for (int turn = 0; turn < AHEAD; turn++) read(turn);
-    #pragma unroll TURNS
+    #pragma unroll AHEAD
     for (int turn = 0; turn < GROUPS; turn++) {
+        Operand<2> b[K][2];
+        UNROLL for (int k = 0; k < K; k++) {
+            const float2(&two)[2] = x[turn % AHEAD][k];
+            b[k][0] = Operand<2>({two[0].x, two[1].x});
+            b[k][1] = Operand<2>({two[0].y, two[1].y});
+        }
         read(turn + AHEAD);
-        Operand<2> b[IMAGES / 8][2];
-        UNROLL for (int k = 0; k < IMAGES / 8; k++) {
-            const float2 even = x[turn % TURNS][2 * k], odd = x[turn % TURNS][2 * k + 1];
-            b[k][0] = Operand<2>({even.x, odd.x});
-            b[k][1] = Operand<2>({even.y, odd.y});
+        float gradient[TILES][2][4] = {};
+        UNROLL for (int k = 0; k < K; k++) {
+            Operand<4> a[TILES];
+            UNROLL for (int m = 0; m < TILES; m++) {
+                const float(&d)[4] = delta[m][k];
+                a[m] = Operand<4>({d[0], d[2], d[1], d[3]});
+            }
+            multiply(gradient, a, b[k]);
         }
         UNROLL for (int m = 0; m < TILES; m++) {
-            float gradient[2][4] = {};
-            UNROLL for (int k = 0; k < IMAGES / 8; k++) {
-                const float(&d)[4] = delta[m][k];
-                multiply(gradient, Operand<4>({d[0], d[2], d[1], d[3]}), b[k]);
-            }
             float4* w = (float4*)&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
             UNROLL for (int i = 0; i < 2; i++) {  // two features, of two units each
-                w[i].x -= learning_rate * gradient[0][i];
-                w[i].y -= learning_rate * gradient[0][2 + i];
-                w[i].z -= learning_rate * gradient[1][i];
-                w[i].w -= learning_rate * gradient[1][2 + i];
+                w[i].x -= learning_rate * gradient[m][0][i];
+                w[i].y -= learning_rate * gradient[m][0][2 + i];
+                w[i].z -= learning_rate * gradient[m][1][i];
+                w[i].w -= learning_rate * gradient[m][1][2 + i];
             }
         }
         if (turn % APART == APART - 1) __syncthreads();  // none is APART turns ahead of another
