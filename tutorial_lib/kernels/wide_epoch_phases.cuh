@@ -192,14 +192,24 @@ INLINE void finish_output(Shared& s, float* loss, float learning_rate) {
 }
 
 // 5. Each warp has the gradient's part of its own images, and subtracts it, 16 features at a time,
-// in turn: no two warps are at the same features, and the order is always the same.
+// in turn: no two warps are at the same features, and the order is always the same, since none gets
+// as far ahead of another as they are APART. Half of the warps wait before they subtract, half
+// after: so the ones compute while the others subtract.
 INLINE void update_weights(
     Shared& s, const float* images, const Hidden& delta, float learning_rate) {
     constexpr int GROUPS = INPUTS / 16, APART = GROUPS / WARPS, K = IMAGES / 8;
+    static_assert(APART > 1);
     const auto [warp, g, c] = this_lane();
     const float* mine = images + (warp * IMAGES + 2 * c) * INPUTS + 2 * g;
     const int first = warp * APART + blockIdx.x;
+    const bool late = warp >= WARPS / 2;
     auto feature = [=](int turn) { return (turn + first) % GROUPS * 16; };
+    Operand<4> a[K][TILES];
+    UNROLL for (int k = 0; k < K; k++)
+        UNROLL for (int m = 0; m < TILES; m++) {
+            const float(&d)[4] = delta[m][k];
+            a[k][m] = Operand<4>({d[0], d[2], d[1], d[3]});
+        }
     float2 x[AHEAD][K][2];  // of two neighboring images
     auto read = [&](int turn) {
         const float* from = mine + feature(turn);
@@ -218,14 +228,9 @@ INLINE void update_weights(
         }
         read(turn + AHEAD);
         float gradient[TILES][2][4] = {};
-        UNROLL for (int k = 0; k < K; k++) {
-            Operand<4> a[TILES];
-            UNROLL for (int m = 0; m < TILES; m++) {
-                const float(&d)[4] = delta[m][k];
-                a[m] = Operand<4>({d[0], d[2], d[1], d[3]});
-            }
-            multiply(gradient, a, b[k]);
-        }
+        UNROLL for (int k = 0; k < K; k++) multiply(gradient, a[k], b[k]);
+        const bool meet = turn % (APART - 1) == APART - 2;
+        if (meet && late) __syncthreads();
         UNROLL for (int m = 0; m < TILES; m++) {
             float4* w = (float4*)&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
             UNROLL for (int i = 0; i < 2; i++) {  // two features, of two units each
@@ -235,7 +240,7 @@ INLINE void update_weights(
                 w[i].w -= learning_rate * gradient[m][1][2 + i];
             }
         }
-        if (turn % APART == APART - 1) __syncthreads();  // none is APART turns ahead of another
+        if (meet && !late) __syncthreads();
     }
     __syncthreads();
 }
