@@ -192,7 +192,7 @@ def broken(bias_output, labels):
     ("hidden", "precision", "case", "atol"),
     [
         (200, "tf32x3", unknown, 1e-6),
-        (200, "tf32", certain, 2e-4),
+        (200, "tf32", certain, 5e-4),
         (330, "tf32x3", certain, 1e-6),  # two tiles of units a block
         (330, "tf32", broken, 0),
     ],
@@ -201,7 +201,7 @@ def test_the_kernel_for_wide_layers_computes_what_its_twin_does(
     emulated, monkeypatch, hidden, precision, case, atol
 ):
     """With fewer features, and fewer units in a block."""
-    for name, value in {"INPUTS": 240, "MAX_NARROW": 0, "MULTIPROCESSORS": 20}.items():
+    for name, value in {"INPUTS": 272, "MAX_NARROW": 0, "MULTIPROCESSORS": 20}.items():
         monkeypatch.setattr(launches, name, value)
     results = []
     for module in (cuda, in_numpy):
