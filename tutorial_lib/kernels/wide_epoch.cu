@@ -1,7 +1,7 @@
 // A whole epoch of a wide network in one launch: each block keeps the weights of its units.
 //
-// A block keeps its units' weights, UNITS x 784, in its shared memory for the whole epoch, and reads
-// all images. Each of its warps takes IMAGES of the batch. A step is then
+// A block keeps its units' weights, UNITS x 784, in its shared memory for the whole epoch, and
+// reads all images. Each of its warps takes IMAGES of the batch. A step is then
 //   1. the hidden layer of the block's units, on tensor cores, which stays in registers,
 //   2. the block's part of all logits, sent to the blocks that sum them,
 //   3. the loss and the gradients of the block's SHARE of the images, sent to all blocks,
@@ -15,7 +15,7 @@
 // One such buffer is enough: a block sends its next logits when it has the gradients of all images,
 // so that the last ones have been summed; and a gradient when it has the next logits of all blocks,
 // which so have received the last.
-// launches.py gives the sizes, wide_epoch_memory.cuh and wide_epoch_phases.cuh what is called here.
+// launches.py gives the sizes, the files wide_epoch_*.cuh all that is called here.
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 wide_epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,

@@ -1,22 +1,23 @@
 // What a block of wide_epoch.cu keeps in its shared memory, and what a thread has of its products.
 
 constexpr int WARPS = THREADS / 32;
-constexpr int IMAGES = BATCH / WARPS;                    // of a warp, in all products
-constexpr int TILES = UNITS / 16;                        // the products' rows, 16 units each
-constexpr int AHEAD = PRODUCTS == 3 ? 1 : 2;             // turns that images are read ahead
-constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;     // images whose loss a block computes
-constexpr int LOGITS = SHARE * OUTPUTS;                  // of these images
+constexpr int IMAGES = BATCH / WARPS;                 // of a warp, in all products
+constexpr int TILES = UNITS / 16;                     // of the products, 16 units each
+constexpr int AHEAD = PRODUCTS == 3 ? 1 : 2;          // turns that images are read ahead
+constexpr int SHARE = (BATCH + BLOCKS - 1) / BLOCKS;  // images whose loss a block computes
+constexpr int LOGITS = SHARE * OUTPUTS;               // of these images
 
 struct Shared {
-    float w[UNITS / 2][2 * INPUTS + 4];  // the block's weights, those of units h and h + 8 by turns
-    float small[UNITS][12];           // of each unit: the output weights, the hidden bias
-    float grad[BATCH][12];            // of the logits; rows of 10, padded. First, the logits
-    float sums[WARPS / 2][UNITS][12];  // of small's gradients, of two warps each
-    float logits[THREADS];            // of the share: partial sums
-    float loss[LOGITS];               // of the share
+    float w[UNITS / 2][2 * INPUTS + 4];  // the hidden weights, those of units h and h + 8 by turns
+    float small[UNITS][12];              // of a unit: its output weights, its hidden bias
+    float grad[BATCH][12];               // of the logits; earlier in a step, the logits to be sent
+    float sums[WARPS / 2][UNITS][12];    // of small's gradients, of two warps each
+    float logits[THREADS];               // of the share, partial
+    float loss[LOGITS];
     float bo[12];
 };
-static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH && INPUTS % 16 == 0 && LOGITS <= THREADS);
+static_assert(sizeof(Shared) == SHARED_BYTES && THREADS == BATCH);
+static_assert(INPUTS % 16 == 0 && LOGITS <= THREADS);
 
 // A thread's part of units x images: by m and n, units 16 m + g and 8 further, each of the images
 // 8 n + 2 c and the next, with g = lane / 4, c = lane % 4. So mma leaves it, and takes it again.
@@ -47,7 +48,8 @@ INLINE void move_parameters(Shared& s, float* wh, float* bh, float* wo, float* b
     };
     for (int i = threadIdx.x; i < UNITS * INPUTS; i += THREADS) {
         const int h = i / INPUTS, f = i % INPUTS;
-        move(s.w[h / 16 * 8 + h % 8][2 * f + h / 8 % 2], &wh[first * INPUTS + i], first + h < HIDDEN);
+        float& w = s.w[h / 16 * 8 + h % 8][2 * f + h / 8 % 2];
+        move(w, &wh[first * INPUTS + i], first + h < HIDDEN);
     }
     for (int i = threadIdx.x; i < UNITS * (OUTPUTS + 1); i += THREADS) {
         const int h = i % UNITS, o = i / UNITS;
