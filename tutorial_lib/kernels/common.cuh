@@ -55,17 +55,15 @@ template <class Phase> INLINE void mark(Clock& clock, Phase phase) {
 #endif
 #ifdef PRODUCTS
 
-// Operands of `mma`. By three products, each number is the sum of two of TF32: `high` is what `mma`
-// looks at, `low` the rest, rounded by half of its last place. By one, `high` alone, rounded.
+// Operands of `mma`: each number as the sum of two of TF32, or, for one product, rounded to TF32.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
     __device__ Operand() {}
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
-            const float rest = x[i] - __uint_as_float(__float_as_uint(x[i]) & 0xffffe000);
-            high[i] = PRODUCTS == 3 ? x[i] : to_tf32(x[i]);
-            low[i] = __uint_as_float(__float_as_uint(rest) + 0x1000);
+            high[i] = to_tf32(x[i]);
+            low[i] = x[i] - high[i];
         }
     }
 };
