@@ -188,6 +188,13 @@ def broken(bias_output, labels):
     bias_output[3] = np.nan
 
 
+@pytest.fixture
+def wide(monkeypatch):
+    """wide_epoch.cu for few units, in blocks of few, and few features."""
+    for name, value in {"INPUTS": 272, "MAX_NARROW": 0, "MULTIPROCESSORS": 20}.items():
+        monkeypatch.setattr(launches, name, value)
+
+
 @pytest.mark.parametrize(
     ("hidden", "precision", "case", "atol"),
     [
@@ -198,11 +205,8 @@ def broken(bias_output, labels):
     ],
 )
 def test_the_kernel_for_wide_layers_computes_what_its_twin_does(
-    emulated, monkeypatch, hidden, precision, case, atol
+    emulated, wide, hidden, precision, case, atol
 ):
-    """With fewer features, and fewer units in a block."""
-    for name, value in {"INPUTS": 272, "MAX_NARROW": 0, "MULTIPROCESSORS": 20}.items():
-        monkeypatch.setattr(launches, name, value)
     results = []
     for module in (cuda, in_numpy):
         images, labels, parameters = network(hidden, seed=4)
@@ -210,9 +214,14 @@ def test_the_kernel_for_wide_layers_computes_what_its_twin_does(
         losses = module.train_epoch(images, labels, parameters, 0.1, precision)
         results.append((*parameters, losses))
     for ours, theirs in zip(*results):
-        np.testing.assert_allclose(
-            ours, theirs, rtol=1e-3 if precision == "tf32" else 1e-5, atol=atol
-        )
+        rtol = 1e-3 if precision == "tf32" else 1e-5
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def test_a_profile_of_the_kernel_for_wide_layers_has_its_own_phases(emulated, wide):
+    phases = cuda.epoch_phases(*network(200, steps=1), 0.1, "tf32")
+    assert list(phases)[:2] == ["hidden layer", "send logits"]
+    assert (len(phases), min(phases.values()) > 0) == (6, True)
 
 
 def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulated):
