@@ -27,19 +27,42 @@ __device__ float warp_sum(float x) {
     return x;
 }
 
+// NaN stays NaN, which fmaxf would hide.
+__device__ float relu(float z) { return z < 0 ? 0 : z; }
+
+// Each lane's COUNT values become half as many, summed over the lanes that differ in bit BIT.
+template <int COUNT, int BIT>
+__device__ void fold(float* values) {
+    const bool upper = threadIdx.x & BIT;
+    UNROLL for (int k = 0; k < COUNT / 2; k++) {
+        const float low = values[k], high = values[k + COUNT / 2];
+        values[k] = (upper ? high : low) + __shfl_xor_sync(~0u, upper ? low : high, BIT);
+    }
+}
+
+#ifdef PROFILE
+
+struct Clock { long long *cycles, last; };
+
+// Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
+template <class Phase> INLINE void mark(Clock& clock, Phase phase) {
+    if (!PROFILE || threadIdx.x || blockIdx.x) return;
+    const long long now = clock64();
+    clock.cycles[(int)phase] += now - clock.last;
+    clock.last = now;
+}
+
+#endif
 #ifdef PRODUCTS
 
-// Operands of `mma`, each number as the sum of two: `high` is what TF32 has room for, rounded. That
-// is Veltkamp's way to split a number; `cvt.rna.tf32` would be four instructions. The product must
-// be rounded: in one instruction with the difference, it would not be.
+// Operands of `mma`: each number as the sum of two of TF32, or, for one product, rounded to TF32.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
     Operand() = default;
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
-            const float product = __fmul_rn(8193, x[i]);  // 2^13 + 1: 11 of 24 bits are to stay
-            high[i] = product - (product - x[i]);
+            high[i] = to_tf32(x[i]);
             low[i] = x[i] - high[i];
         }
     }
@@ -52,6 +75,16 @@ INLINE void multiply(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
         mma(d, a.high, b.low);
     }
     mma(d, a.high, b.high);
+}
+
+// The same for M x N tiles in turn, so that no product has to wait for the last of its tile.
+template <int M, int N>
+INLINE void multiply(float (*d)[N][4], const Operand<4> (&a)[M], const Operand<2> (&b)[N]) {
+    UNROLL for (int product = 3 - PRODUCTS; product < 3; product++)
+        UNROLL for (int m = 0; m < M; m++)
+            UNROLL for (int n = 0; n < N; n++)
+                mma(d[m][n], product == 0 ? a[m].low : a[m].high,
+                    product == 1 ? b[n].low : b[n].high);
 }
 
 #endif

@@ -90,8 +90,11 @@ def train_epoch(
     launch = launches.epoch(hidden, precision, profile=cycles is not None)
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
         images = images.copy()
-    losses = xp.empty((steps, launch.cluster * 5), xp.float32)  # a part from each of 5 warps
-    exchange = xp.zeros((2, launch.clusters, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
+    wide = launch.kernel == "wide_epoch"
+    parts = launch.clusters if wide else launch.cluster * 5  # of each loss: from each of 5 warps
+    losses = xp.empty((steps, parts), xp.float32)
+    numbers = (launch.clusters + 1,) if wide else (2, launch.clusters)
+    exchange = xp.zeros((*numbers, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
     arrays = images, labels, *parameters, losses, exchange
     cycles = np.intp(0) if cycles is None else cycles  # no address
     run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)
@@ -100,7 +103,8 @@ def train_epoch(
 
 def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
     """`train_epoch`, measured from within: clock cycles of a step by phase, in block 0."""
-    (names,) = re.findall(r"enum class Phase {([^}]*)}", source("epoch"))
+    kernel = launches.epoch(len(arguments[1][0])).kernel
+    (names,) = re.findall(r"enum class Phase {([^}]*)}", source(kernel))
     phases = [name.strip().replace("_", " ") for name in names.split(",")]
     cycles = xp.zeros(len(phases), xp.int64)
     train_epoch(images, *arguments, cycles=cycles)
@@ -109,14 +113,18 @@ def epoch_phases(images: Array, *arguments: Any) -> dict[str, float]:
 
 def clusters_at_once(launch: Launch) -> int:
     """How many clusters of that launch the current GPU runs at the same time, by its own word."""
+    kernel = compiled(launch, xp.cuda.Device().id).ptr
+    if launch.cluster == 1:  # blocks, of which the driver says how many one multiprocessor runs
+        numbers = launch.threads, launch.shared
+        count = xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel, *numbers)
+        return count * xp.cuda.Device().attributes["MultiProcessorCount"]
     from cuda.bindings import driver  # comes with nvmath-python; CuPy does not ask this
 
     config = driver.CUlaunchConfig()
     config.gridDimX, config.blockDimX = launch.clusters * launch.cluster, launch.threads
     config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
     config.sharedMemBytes = launch.shared
-    function = driver.CUfunction(compiled(launch, xp.cuda.Device().id).ptr)
-    error, count = driver.cuOccupancyMaxActiveClusters(function, config)
+    error, count = driver.cuOccupancyMaxActiveClusters(driver.CUfunction(kernel), config)
     if error == driver.CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE:
         return 0
     xp.cuda.driver.check_status(int(error))  # raises CUDADriverError

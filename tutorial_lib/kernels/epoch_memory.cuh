@@ -33,16 +33,6 @@ enum class Phase {
     waiting_for_clusters, gradient, send_gradient, output_gradient, update_weights
 };
 
-struct Clock { long long *cycles, last; };
-
-// Adds the cycles since the last mark to a phase, as block 0 sees them, if compiled to do so.
-INLINE void mark(Clock& clock, Phase phase) {
-    if (!PROFILE || threadIdx.x || blockIdx.x) return;
-    const long long now = clock64();
-    clock.cycles[(int)phase] += now - clock.last;
-    clock.last = now;
-}
-
 __device__ void add(float4& sum, float factor, float4 a) {
     sum.x += factor * a.x; sum.y += factor * a.y; sum.z += factor * a.z; sum.w += factor * a.w;
 }

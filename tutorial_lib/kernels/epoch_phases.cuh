@@ -1,7 +1,5 @@
 // The phases of a step in epoch.cu. g and c say which elements of a fragment are a lane's: see `mma`.
 
-INLINE float relu(float z) { return z < 0 ? 0 : z; }  // NaN stays NaN
-
 // 1. A warp takes 32 images, as two tiles of rows, and all units, as tiles of columns. Of 8
 // features, a lane takes two neighbors; while it works on them, the next 8 are on their way.
 INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {

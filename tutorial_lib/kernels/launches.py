@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 INPUTS, OUTPUTS = 784, 10
 BATCH = 256  # images of a step in epoch.cu, and threads of a block
+MAX_NARROW = 512  # hidden units in epoch.cu; beyond, the weights and a batch do not fit at once
+MULTIPROCESSORS = 132  # of an H100 or H200, each of which runs a block of wide_epoch.cu
 IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
 SHARED = 227 * 1024  # bytes of shared memory that a block may have on a GPU of the Hopper family
 PRODUCTS = {"tf32x3": 3, "tf32": 1}  # of TF32, for one product, by precision
@@ -63,7 +65,12 @@ def update_small(hidden: int) -> Launch:
 
 
 def epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:
-    """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles."""
+    """The launch of epoch.cu for that many hidden units; with a profile, it counts its cycles.
+
+    For more than `MAX_NARROW` units, that of wide_epoch.cu. `precision`: see `in_numpy`.
+    """
+    if hidden > MAX_NARROW:
+        return wide_epoch(hidden, precision, profile=profile)
     units, cluster, features = cut(hidden)
     buffers = 2 if shared_bytes(units, cluster, features, 2) <= SHARED else 1
     shared = shared_bytes(units, cluster, features, buffers)
@@ -72,6 +79,17 @@ def epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> L
     sizes += ("GROUPS", groups), ("BUFFERS", buffers), ("PRODUCTS", PRODUCTS[precision])
     sizes += (("PROFILE", int(profile)),)
     return Launch("epoch", BATCH, groups, cluster, shared, cooperative=True, sizes=sizes)
+
+
+def wide_epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:
+    """The launch of wide_epoch.cu for that many hidden units; see `epoch`."""
+    units = -(-hidden // (16 * MULTIPROCESSORS)) * 16  # of a block
+    blocks = -(-hidden // units)
+    floats = units * (INPUTS + 2) + 12 * (units * (1 + BATCH // 64) + BATCH) + BATCH + 12
+    floats += -(-BATCH // blocks) * OUTPUTS
+    sizes = ("BATCH", BATCH), ("HIDDEN", hidden), ("UNITS", units), ("BLOCKS", blocks)
+    sizes += ("PRODUCTS", PRODUCTS[precision]), ("PROFILE", int(profile))
+    return Launch("wide_epoch", BATCH, blocks, 1, 4 * floats, cooperative=True, sizes=sizes)
 
 
 def cut(hidden: int) -> tuple[int, int, int]:

@@ -39,11 +39,11 @@ def this_device() -> Device | None:
 def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
     """What a GPU must have for that many hidden units: compute capability, memory, clusters."""
     launch = KERNELS[kernel][0](hidden)
-    clusters = f"{launch.at_once} cluster{'s' * (launch.at_once > 1)}"
+    clusters = f"cluster{'s' * (launch.at_once > 1)} of {launch.cluster} blocks"
     return (
         "of compute capability {}.{} or higher".format(*CAPABILITY),
         f"with {-(-launch.shared // 1024)} KB of shared memory in a block",
-        f"that runs {clusters} of {launch.cluster} blocks at once",
+        f"that runs {launch.at_once} {clusters if launch.cluster > 1 else 'blocks'} at once",
     )
 
 

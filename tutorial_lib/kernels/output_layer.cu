@@ -22,9 +22,6 @@ struct Shared {
 };
 static_assert(sizeof(Shared) == SHARED_BYTES);
 
-// NaN stays NaN, which fmaxf would hide.
-__device__ float relu(float z) { return z < 0 ? 0 : z; }
-
 // Starts to bring a block's units into shared memory; units and images beyond the last are 0.
 INLINE void fetch(
     Shared& s, const float* before_relu, const float* wo, int images, int units, int hidden) {
@@ -36,16 +33,6 @@ INLINE void fetch(
             if (h < units && n < images)
                 copy_async(&s.z[n][h], &before_relu[(size_t)n * hidden + h]);
             else s.z[n][h] = 0;
-    }
-}
-
-// Each lane's COUNT values become half as many, summed over the lanes that differ in bit BIT.
-template <int COUNT, int BIT>
-__device__ void fold(float* values) {
-    const bool upper = threadIdx.x & BIT;
-    UNROLL for (int k = 0; k < COUNT / 2; k++) {
-        const float low = values[k], high = values[k + COUNT / 2];
-        values[k] = (upper ? high : low) + __shfl_xor_sync(~0u, upper ? low : high, BIT);
     }
 }
 

@@ -111,6 +111,13 @@ __device__ bool load_tagged(const Tagged* from, int tag, float& value) {
 
 // --- Tensor cores: a warp multiplies two matrices that are spread over its registers.
 
+// The float nearest to x of those with ten bits after the point, TF32.
+__device__ float to_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return __uint_as_float(bits);
+}
+
 // d += a b for a (16, 8), b (8, 8), d (16, 8); of a and b it looks at the bits of TF32 only. With
 // g = lane / 4 and c = lane % 4, a thread has of a the elements (g, c), (g + 8, c), (g, c + 4),
 // (g + 8, c + 4), of b (c, g), (c + 4, g), and of d (g, 2c), (g, 2c + 1), (g + 8, 2c),

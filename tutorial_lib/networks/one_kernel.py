@@ -7,6 +7,7 @@ from tutorial_lib.backend import Array, MatmulEpilog, to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.graphs import Branch
 from tutorial_lib.kernels import in_numpy
+from tutorial_lib.kernels.launches import MULTIPROCESSORS
 from tutorial_lib.kernels.needs import require
 from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
@@ -15,7 +16,7 @@ from tutorial_lib.networks.naive import MnistNetNaive
 from tutorial_lib.networks.plans import PRECISIONS, UncheckedPlans
 
 MAX_MERGED = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
-MAX_HIDDEN = 512  # beyond, the weights and a batch do not fit on the chip at once
+MAX_HIDDEN = 64 * MULTIPROCESSORS  # beyond, the weights do not fit on the chip
 
 
 class MnistNetMerged(MnistNet):
@@ -68,7 +69,7 @@ class OneKernel:
 
 
 class MnistNetOneKernel(MnistNet):
-    """The network for narrow hidden layers: its weights stay on the chip for a whole epoch."""
+    """The network whose weights stay on the chip for a whole epoch, one launch of a kernel."""
 
     default_launch = OneKernel
 
@@ -83,7 +84,7 @@ class MnistNetOneKernel(MnistNet):
         super().check_sizes()
         if (self.num_inputs, self.num_outputs) != (784, 10) or self.num_hidden > MAX_HIDDEN:
             got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"
-            limit = f"784-H-10 with H up to {MAX_HIDDEN}"
+            limit = f"784-H-10 with H up to {MAX_HIDDEN:,}"
             raise ValueError(f"the kernel is written for {limit}, not {got}")
         require("epoch", self.num_hidden)
 

@@ -76,7 +76,7 @@ def test_an_epoch_is_that_of_the_plain_network(choices, hidden, num_inputs, n, c
             assert_same_epoch(model, plain, *inputs, rate, n, atol=1e-4)
 
 
-@pytest.mark.parametrize("hidden", [1, 32, 33, 129, 512])
+@pytest.mark.parametrize("hidden", [1, 32, 33, 129, 512, 513])
 def test_an_epoch_in_one_kernel_is_that_of_the_plain_network(hidden):
     model, plain = MnistNetOneKernel(784, hidden, 10), MnistNetNaive(784, hidden, 10)
     assert_same_epoch(model, plain, *data(2 * BATCH_SIZE + 9), rate=0.05)
@@ -313,7 +313,7 @@ def test_a_replay_is_right_under_load(network):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("hidden", [30, 128, 512])
+@pytest.mark.parametrize("hidden", [30, 128, 512, 8192])
 def test_the_one_kernel_repeats_itself_to_the_last_bit(hidden):
     runs = set()
     for _ in range(3):

@@ -63,8 +63,8 @@ def layer(n, hidden, seed=0):
 
 def network(hidden, seed=0, steps=2, more=0):
     rng = np.random.default_rng(seed)
-    images = rng.standard_normal((256 * steps + more, 784), np.float32).view(Array)
-    shapes = (hidden, 784), (hidden,), (10, hidden), (10,)
+    images = rng.standard_normal((256 * steps + more, launches.INPUTS), np.float32).view(Array)
+    shapes = (hidden, launches.INPUTS), (hidden,), (10, hidden), (10,)
     parameters = tuple(rng.uniform(-0.05, 0.05, shape).astype("f4") for shape in shapes)
     return images, rng.integers(0, 10, len(images)), parameters
 
@@ -198,6 +198,47 @@ def test_tf32_is_a_product_of_rounded_numbers(emulated):
     assert abs(found[0] - expected[0]).max() > 1e-6
 
 
+def broken(bias_output, labels):
+    """Not a number, which then everything becomes."""
+    bias_output[3] = np.nan
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """wide_epoch.cu for few units, in blocks of few, and few features."""
+    for name, value in {"INPUTS": 272, "MAX_NARROW": 0, "MULTIPROCESSORS": 20}.items():
+        monkeypatch.setattr(launches, name, value)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "precision", "case", "atol"),
+    [
+        (200, "tf32x3", unknown, 1e-6),
+        (200, "tf32", certain, 5e-4),
+        (330, "tf32x3", certain, 1e-6),  # two tiles of units a block
+        (330, "tf32", broken, 0),
+    ],
+)
+def test_the_kernel_for_wide_layers_computes_what_its_twin_does(
+    emulated, wide, hidden, precision, case, atol
+):
+    results = []
+    for module in (cuda, in_numpy):
+        images, labels, parameters = network(hidden, seed=4)
+        case(parameters[-1], labels)
+        losses = module.train_epoch(images, labels, parameters, 0.1, precision)
+        results.append((*parameters, losses))
+    for ours, theirs in zip(*results):
+        rtol = 1e-3 if precision == "tf32" else 1e-5
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def test_a_profile_of_the_kernel_for_wide_layers_has_its_own_phases(emulated, wide):
+    phases = cuda.epoch_phases(*network(200, steps=1), 0.1, "tf32")
+    assert list(phases)[:2] == ["hidden layer", "send logits"]
+    assert (len(phases), min(phases.values()) > 0) == (6, True)
+
+
 def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulated):
     (images, labels, parameters), (*_, profiled) = network(5, steps=1), network(5, steps=1)
     cuda.train_epoch(images, labels, parameters, 0.1)
@@ -218,12 +259,16 @@ def test_what_is_not_a_number_is_not_hidden(emulated):
 
 
 def test_every_cut_covers_the_network_and_fits_on_a_hopper_gpu():
-    for hidden in range(1, MAX_HIDDEN + 1):
+    for hidden in range(1, launches.MAX_NARROW + 1):
         units, cluster, features = launches.cut(hidden)
         assert units % 16 == features % 16 == 8  # odd multiples of 8, for the sake of banks
         assert cluster * features > 784  # with one for the bias
         assert launches.epoch(hidden).clusters <= {8: 15, 16: 7}[cluster]
         assert launches.epoch(hidden).shared <= 227 * 1024
+    for hidden in range(launches.MAX_NARROW + 1, MAX_HIDDEN + 1):
+        launch = launches.epoch(hidden)
+        assert launch.shared <= 227 * 1024
+        assert 26 <= launch.clusters <= 132  # at least an image for each, at most 10 images
 
 
 # The arrays that a kernel takes, with their shapes.

@@ -174,12 +174,15 @@ static bool load_tagged(const Tagged* from, int tag, float& value) {
     return both.tag == tag;
 }
 
+static unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
+static float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
+static float to_tf32(float x) {  // round to nearest, of two to the even one
+    unsigned bits = __float_as_uint(x);
+    if (x - x == 0) bits += 0xfff + (bits >> 13 & 1);  // infinities and NaN stay what they are
+    return __uint_as_float(bits & 0xffffe000);
+}
 static float cut_to_tf32(float x) {
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    if (x - x == 0) bits &= 0xffffe000;
-    memcpy(&x, &bits, 4);
-    return x;
+    return x - x == 0 ? __uint_as_float(__float_as_uint(x) & 0xffffe000) : x;
 }
 static void mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
     Warp& warp = block->warps[threadIdx.x / 32];
