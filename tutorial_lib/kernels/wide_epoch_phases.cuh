@@ -4,7 +4,7 @@
 // warp of the block needs it: 16 features at a time, of which a thread takes 4. Blocks begin at
 // different features, lest all read the same at once.
 INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
-    constexpr int GROUPS = INPUTS / 16, N = IMAGES / 8, M = TILES == 4 ? 2 : TILES;
+    constexpr int GROUPS = INPUTS / 16, N = IMAGES / 8;
     const auto [warp, g, c] = this_lane();
     const float* mine = images + (warp * IMAGES + g) * INPUTS + 4 * c;
     auto feature = [](int turn) { return (turn + blockIdx.x) % GROUPS * 16; };
@@ -28,21 +28,17 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
             b[1][n] = Operand<2>({four.z, four.w});
         }
         read(turn + AHEAD);
-        UNROLL for (int first = 0; first < TILES; first += M) {
-            float few[M][N][4] = {};
-            float(*sum)[N][4] = PRODUCTS == 3 ? few : &z[first];
+        UNROLL for (int m = 0; m < TILES; m++) {
+            const float(*w)[4] = (float(*)[4])&s.w[8 * m + g][2 * (feature(turn) + 4 * c)];
+            float few[1][N][4] = {};
+            float(*sum)[N][4] = PRODUCTS == 3 ? few : &z[m];
             UNROLL for (int k = 0; k < 2; k++) {
-                Operand<4> a[M];
-                UNROLL for (int m = 0; m < M; m++) {
-                    const float* w = s.w[8 * (first + m) + g];
-                    a[m] = Operand<4>(*(float(*)[4])&w[2 * (feature(turn) + 4 * c + 2 * k)]);
-                }
+                const Operand<4> a[1] = {Operand<4>(w[k])};
                 multiply(sum, a, b[k]);
             }
             if (PRODUCTS == 3)  // tensor cores truncate what they sum: they do so for few features
-                UNROLL for (int m = 0; m < M; m++)
-                    UNROLL for (int n = 0; n < N; n++)
-                        UNROLL for (int i = 0; i < 4; i++) z[first + m][n][i] += few[m][n][i];
+                UNROLL for (int n = 0; n < N; n++)
+                    UNROLL for (int i = 0; i < 4; i++) z[m][n][i] += few[0][n][i];
         }
     }
 }
