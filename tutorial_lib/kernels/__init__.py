@@ -20,8 +20,8 @@ from tutorial_lib.reference.layouts import HALF
 if backend.name == "cpu":
     from tutorial_lib.reference import streams
 
-__all__ = ["drelu_bgrad", "loss_and_gradient", "output_layer", "relu_aux_bias", "train_epoch"]
-__all__ += ["loss_in_half", "round_to_half", "update_small"]
+__all__ = ["drelu_bgrad", "loss_and_gradient", "relu_aux_bias", "train_epoch"]
+__all__ += ["loss_in_half", "round_to_half"]
 
 # What is of one type always; the other arrays of a call are all of one of its float types.
 DTYPES = {"labels": ("int64",), "mask.T": ("uint8",), "loss": ("float32",), "masters": ("float32",)}
@@ -69,12 +69,9 @@ def _check(name: str, x: Array, shape: list[str], sizes: dict, dtypes: tuple[str
 
 LOSS, OUTPUT = "logits n 10, labels n, gradient n 10, loss 1", "weights_output 10 H, bias_output 10"
 HIDDEN = "weights_hidden H 784, bias_hidden H"
-SMALL = "weights_output 10 H, bias_hidden H, bias_output 10, loss 1"
 loss_and_gradient = _checked("loss_and_gradient", LOSS)
 loss_in_half = _checked("loss_in_half", LOSS, HALF)
 round_to_half = _checked("round_to_half", "masters N 4, copies N 4", HALF)
-output_layer = _checked("output_layer", f"before_relu n H, {OUTPUT}, labels n")
-update_small = _checked("update_small", f"sums[0] groups 11 H, sums[1] groups 11, {SMALL}")
 train_epoch = _checked("train_epoch", f"images n 784, labels n, {HIDDEN}, {OUTPUT}")
 # A column-major array is one whose transpose is row-major.
 FORWARD, BACKWARD = "a M K, b.T N K, bias M", "a.T K M, b.T N K, mask.T N M/8"

@@ -58,25 +58,6 @@ def round_to_half(masters: Array, copies: Array) -> None:
     run(launches.round_to_half(count, copies.dtype.name), masters, copies, np.int32(count))
 
 
-def output_layer(before_relu: Array, *others: Array) -> tuple[Array, tuple[Array, Array]]:
-    """One launch of a cluster for each 16 images, which are a group of the sums."""
-    n, hidden = before_relu.shape
-    launch = launches.output_layer(hidden, n)
-    grad_hidden = xp.empty_like(before_relu)
-    shapes = (launch.clusters, OUTPUTS + 1, hidden), (launch.clusters, OUTPUTS + 1)
-    sums, small = (xp.empty(shape, xp.float32) for shape in shapes)
-    run(launch, before_relu, *others, grad_hidden, sums, small, np.int32(n), np.int32(hidden))
-    return grad_hidden, (sums, small)
-
-
-def update_small(sums: tuple[Array, Array], *others: Any) -> None:
-    """One launch of a thread for each parameter."""
-    *arrays, learning_rate = others
-    groups, _, hidden = sums[0].shape
-    numbers = np.int32(groups), np.int32(hidden), np.float32(learning_rate)
-    run(launches.update_small(hidden), *sums, *arrays, *numbers)
-
-
 def train_epoch(
     images: Array,
     labels: Array,

@@ -39,45 +39,6 @@ def round_to_half(masters: Array, copies: Array) -> None:
     copies[...] = masters
 
 
-def output_layer(
-    before_relu: Array, weights_output: Array, bias_output: Array, labels: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    """From the hidden layer before its ReLU, (n, H), to the gradient there, (n, H).
-
-    Takes the output layer's parameters, (10, H) and (10,), and labels (n,). Returns the gradient
-    with the sums for `update_small`: of a number of groups of images, on a GPU those of the
-    clusters, the gradients of the output weights and hidden biases, (groups, 11, H), and of the
-    output biases and the loss, (groups, 11). Here, all images are one group.
-    """
-    y = np.maximum(before_relu, 0)  # (n, H)
-    grad, loss = np.empty((len(y), OUTPUTS), y.dtype), np.empty(1, y.dtype)
-    loss_and_gradient(y @ weights_output.T + bias_output, labels, grad, loss)
-    grad_hidden = np.where(before_relu < 0, 0, grad @ weights_output)
-    sums = np.vstack([grad.T @ y, grad_hidden.sum(axis=0)])  # (11, H)
-    small_sums = np.concatenate([grad.sum(axis=0), loss])  # (11,)
-    return grad_hidden, (sums[None], small_sums[None])
-
-
-def update_small(
-    sums: tuple[Array, Array],
-    weights_output: Array,
-    bias_hidden: Array,
-    bias_output: Array,
-    loss: Array,
-    learning_rate: float,
-) -> None:
-    """A step of gradient descent for the small parameters (10, H), (H,), (10,), by such sums.
-
-    The batch's loss is written into `loss` (1,).
-    """
-    layer, small = (groups.sum(axis=0) for groups in sums)  # (11, H) and (11,)
-    rate = layer.dtype.type(learning_rate)
-    weights_output -= rate * layer[:OUTPUTS]
-    bias_hidden -= rate * layer[OUTPUTS]
-    bias_output -= rate * small[:OUTPUTS]
-    loss[...] = small[OUTPUTS]
-
-
 def train_epoch(
     images: Array,
     labels: Array,
@@ -96,9 +57,12 @@ def train_epoch(
         batch = slice(BATCH * step, BATCH * (step + 1))
         x, loss = images[batch], losses[step : step + 1]
         before_relu = x @ weights_hidden.T + bias_hidden  # (256, H)
-        grad_hidden, sums = output_layer(before_relu, weights_output, bias_output, labels[batch])
-        update_small(sums, weights_output, bias_hidden, bias_output, loss, learning_rate)
-        weights_hidden -= images.dtype.type(learning_rate) * (grad_hidden.T @ x)
+        y, grad = np.maximum(before_relu, 0), np.empty((BATCH, OUTPUTS), x.dtype)
+        loss_and_gradient(y @ weights_output.T + bias_output, labels[batch], grad, loss)
+        grad_hidden = np.where(before_relu < 0, 0, grad @ weights_output)  # (256, H)
+        gradients = grad_hidden.T @ x, grad_hidden.sum(axis=0), grad.T @ y, grad.sum(axis=0)
+        for parameter, gradient in zip(parameters, gradients):
+            parameter -= x.dtype.type(learning_rate) * gradient
     return losses
 
 

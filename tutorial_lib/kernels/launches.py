@@ -9,7 +9,6 @@ INPUTS, OUTPUTS = 784, 10
 BATCH = 256  # images of a step in epoch.cu, and threads of a block
 MAX_NARROW = 512  # hidden units in epoch.cu; beyond, the weights and a batch do not fit at once
 MULTIPROCESSORS = 132  # of an H100 or H200, each of which runs a block of wide_epoch.cu
-IMAGES, CLUSTER = 16, 8  # of a cluster in output_layer.cu
 SHARED = 227 * 1024  # bytes of shared memory that a block may have on a GPU of the Hopper family
 PRODUCTS = {"tf32x3": 3, "tf32": 1}  # of TF32, for one product, by precision
 
@@ -49,19 +48,6 @@ def loss_and_gradient(dtype: str = "float32") -> Launch:
 def round_to_half(count: int, dtype: str) -> Launch:
     """The launch of round_to_half.cu for so many times four numbers."""
     return Launch("round_to_half", threads=256, clusters=-(-count // 256), dtype=dtype)
-
-
-def output_layer(hidden: int, n: int = BATCH) -> Launch:
-    """The launch of output_layer.cu for n images and that many hidden units."""
-    slice_ = -(-hidden // (32 * CLUSTER)) * 32  # hidden units of a block
-    floats = (OUTPUTS + IMAGES) * (slice_ + 2) + (8 + 2) * OUTPUTS * IMAGES + 12 * IMAGES
-    sizes = ("IMAGES", IMAGES), ("SLICE", slice_)
-    return Launch("output_layer", 512, -(-n // IMAGES), CLUSTER, 4 * floats, sizes=sizes)
-
-
-def update_small(hidden: int) -> Launch:
-    """The launch of update_small.cu for that many hidden units."""
-    return Launch("update_small", threads=256, clusters=-(-(OUTPUTS + 1) * hidden // 256))
 
 
 def epoch(hidden: int, precision: str = "tf32x3", *, profile: bool = False) -> Launch:

@@ -1,4 +1,4 @@
-"""Whether a GPU can run the two large kernels; the small ones run wherever CUDA does."""
+"""Whether a GPU can run an epoch in one kernel; the other kernels run wherever CUDA does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,6 @@ from tutorial_lib.kernels import cuda, launches
 from tutorial_lib.kernels.launches import Launch
 
 CAPABILITY = 9, 0  # of Hopper, the first GPUs with clusters
-# Each kernel's launch for a number of hidden units, and the network that is built on it.
-KERNELS: dict[str, tuple[Callable[[int], Launch], str]] = {
-    "output_layer": (launches.output_layer, "MnistNetMerged"),
-    "epoch": (launches.epoch, "MnistNetOneKernel"),
-}
 
 
 @dataclass(frozen=True)
@@ -36,9 +31,9 @@ def this_device() -> Device | None:
     return Device(name, divmod(int(device.compute_capability), 10), shared, cuda.clusters_at_once)
 
 
-def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
+def needs(hidden: int) -> tuple[str, str, str]:
     """What a GPU must have for that many hidden units: compute capability, memory, clusters."""
-    launch = KERNELS[kernel][0](hidden)
+    launch = launches.epoch(hidden)
     clusters = f"cluster{'s' * (launch.at_once > 1)} of {launch.cluster} blocks"
     return (
         "of compute capability {}.{} or higher".format(*CAPABILITY),
@@ -47,14 +42,13 @@ def needs(kernel: str, hidden: int) -> tuple[str, str, str]:
     )
 
 
-def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
+def problem(hidden: int, device: Device | None = None) -> str:
     """What keeps the kernel from running on the device, by default the current GPU; the remedy. In
     one sentence; empty if nothing does, as on the CPU backend, where its NumPy twin computes."""
     device = device or this_device()
     if device is None:
         return ""
-    launch_of, network = KERNELS[kernel]
-    launch, (capability, memory, clusters) = launch_of(hidden), needs(kernel, hidden)
+    launch, (capability, memory, clusters) = launches.epoch(hidden), needs(hidden)
     if device.capability < CAPABILITY:
         need, found = capability, "is of {}.{}".format(*device.capability)
     elif device.shared < launch.shared:
@@ -63,13 +57,11 @@ def problem(kernel: str, hidden: int, device: Device | None = None) -> str:
         need, found = clusters, f"runs {count}"
     else:
         return ""
-    merged = kernel == "epoch" and not problem("output_layer", hidden, device)
-    remedy = "MnistNetMerged" if merged else "MnistNetCaptured"
-    wish = f"{network} with {hidden:,} hidden units needs a GPU {need}"
-    return f"{wish}; this one, {device.name}, {found}: take {remedy}"
+    wish = f"MnistNetOneKernel with {hidden:,} hidden units needs a GPU {need}"
+    return f"{wish}; this one, {device.name}, {found}: take MnistNetCaptured"
 
 
-def require(kernel: str, hidden: int) -> None:
+def require(hidden: int) -> None:
     """Raises RuntimeError, with the sentence of `problem`, where this GPU cannot run the kernel."""
-    if text := problem(kernel, hidden):
+    if text := problem(hidden):
         raise RuntimeError(text)

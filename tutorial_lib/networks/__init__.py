@@ -2,8 +2,8 @@
 
 A network is three choices: what a step computes (its class), how its matmuls are planned
 (`networks.plans`), how an epoch is launched (`networks.epochs`, and the one kernel). `NETWORKS` has
-the combinations of the book by name; any other is as easy: ``MnistNetMerged(784, 30, 10,
-launch=Loop)`` is the merged network without its graph.
+the combinations of the book by name; any other is as easy: ``MnistNetHalf(784, 30, 10,
+launch=Loop)`` is the network in half precision without its graph.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.half import MnistNetHalf
 from tutorial_lib.networks.inplace import MnistNetInPlace
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.one_kernel import MnistNetMerged, MnistNetOneKernel, MnistNetTwin
+from tutorial_lib.networks.one_kernel import MnistNetOneKernel, MnistNetTwin
 from tutorial_lib.networks.plans import MeasuredPlans, OwnEpilogPlans, Plans, UncheckedPlans
 
 MnistNetUnchecked = partial(MnistNet, plans=UncheckedPlans, launch=Loop)
@@ -29,7 +29,6 @@ NETWORKS: dict[str, Callable[..., MnistNetBase]] = {
     "inplace": partial(MnistNetInPlace, plans=UncheckedPlans, launch=Loop),
     "captured": MnistNetCaptured,
     "own-epilog": MnistNetOwnEpilog,
-    "merged": MnistNetMerged,
     "one-kernel": MnistNetOneKernel,
     "half": MnistNetHalf,
 }

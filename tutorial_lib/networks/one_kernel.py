@@ -1,52 +1,19 @@
-"""A step with one kernel for the output layer, an epoch in one kernel. Chapter "One kernel"."""
+"""An epoch in one kernel. Chapter "One kernel"."""
 
 from typing import Any
 
 from tutorial_lib import kernels
-from tutorial_lib.backend import Array, MatmulEpilog, to_numpy, xp
+from tutorial_lib.backend import Array, to_numpy, xp
 from tutorial_lib.dataset import BATCH_SIZE
-from tutorial_lib.graphs import Branch
 from tutorial_lib.kernels import in_numpy
 from tutorial_lib.kernels.launches import MULTIPROCESSORS
 from tutorial_lib.kernels.needs import require
-from tutorial_lib.networks.epochs import Graph
 from tutorial_lib.networks.fused import MnistNet
 from tutorial_lib.networks.inputs import place
 from tutorial_lib.networks.naive import MnistNetNaive
-from tutorial_lib.networks.plans import PRECISIONS, UncheckedPlans
+from tutorial_lib.networks.plans import PRECISIONS
 
-MAX_MERGED = 17_152  # an eighth of it, for 16 images, fills a block's shared memory
 MAX_HIDDEN = 64 * MULTIPROCESSORS  # beyond, the weights do not fit on the chip
-
-
-class MnistNetMerged(MnistNet):
-    """The two large matmuls stay nvmath's; all that touches the output layer is one kernel."""
-
-    default_plans, default_launch = UncheckedPlans, Graph
-    ten_outputs = True
-
-    def check_sizes(self) -> None:
-        """Raises ValueError beyond `MAX_MERGED` units, ten outputs; RuntimeError for the GPU."""
-        super().check_sizes()
-        if self.num_hidden > MAX_MERGED:
-            limit = f"the kernel of the output layer takes at most {MAX_MERGED:,} hidden units"
-            raise ValueError(f"{limit}, not {self.num_hidden:,}: take MnistNetCaptured")
-        require("output_layer", self.num_hidden)
-
-    def step(self, x: Array, labels: Array, loss: Array, learning_rate: float) -> None:
-        """See `MnistNetBase.step`; the arrays are those of an epoch, and not checked again."""
-        # (H, 784) (784, n): the hidden layer before its ReLU, column-major
-        plan = {"epilog": MatmulEpilog.BIAS, "inputs": {"bias": self.bias_hidden}}
-        before_relu = self.plans.run("before_relu", self.weights_hidden, x.T, **plan)
-        grad_hidden, sums = kernels.output_layer(
-            before_relu.T, self.weights_output, self.bias_output, labels
-        )  # (n, H)
-        with Branch() as side:
-            small = self.weights_output, self.bias_hidden, self.bias_output
-            kernels.update_small(sums, *small, loss, learning_rate)
-        operands = self.weights_hidden, grad_hidden.T, x, learning_rate
-        self.plans.descend("update_hidden", *operands)
-        side.join()
 
 
 class OneKernel:
@@ -83,10 +50,10 @@ class MnistNetOneKernel(MnistNet):
         """Raises ValueError but for 784-H-10, H up to `MAX_HIDDEN`; RuntimeError for the GPU."""
         super().check_sizes()
         if (self.num_inputs, self.num_outputs) != (784, 10) or self.num_hidden > MAX_HIDDEN:
-            got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetMerged"
+            got = f"{self.num_inputs}-{self.num_hidden}-{self.num_outputs}: take MnistNetCaptured"
             limit = f"784-H-10 with H up to {MAX_HIDDEN:,}"
             raise ValueError(f"the kernel is written for {limit}, not {got}")
-        require("epoch", self.num_hidden)
+        require(self.num_hidden)
 
 
 class Twin(OneKernel):
@@ -105,6 +72,6 @@ class Twin(OneKernel):
 
 
 class MnistNetTwin(MnistNetNaive):
-    """Computes on the CPU what `MnistNetMerged` and `MnistNetOneKernel` compute on a GPU."""
+    """Computes on the CPU what `MnistNetOneKernel` computes on a GPU."""
 
     default_launch = Twin

@@ -146,7 +146,7 @@ def test_whether_a_network_repeats_is_seen_in_losses_and_weights(off):
     assert found["repeats"] == (off is None)
 
 
-@pytest.mark.parametrize("script", ["rung --network merged", "rung --network fused", "torch_peer"])
+@pytest.mark.parametrize("script", ["rung --network captured", "rung", "torch_peer"])
 def test_contestants_agree_with_the_plain_network(script):
     row = row_of(script, hidden=30, batch=64, steps=12, repeats=2)
     assert row["check"]["losses"] < 1e-6, row

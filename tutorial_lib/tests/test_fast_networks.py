@@ -16,10 +16,10 @@ from tutorial_lib.networks import Graph, Loop, MnistNetHalf, MnistNetOneKernel, 
 from tutorial_lib.networks.half import half
 from tutorial_lib.tests.test_networks import DENSE, VIEWS, by_name, every_network
 
-STEPS = [MnistNet, networks.MnistNetInPlace, networks.MnistNetMerged]
+STEPS = [MnistNet, networks.MnistNetInPlace]
 PLANS = [Plans, networks.UncheckedPlans, networks.MeasuredPlans]
 COMBINATIONS = [(MnistNetNaive, Plans, Loop), *itertools.product(STEPS, PLANS, [Loop, Graph])]
-CAPTURED = ["captured", "merged"]
+CAPTURED = ["captured"]
 
 
 def data(count, num_inputs=784, seed=0):

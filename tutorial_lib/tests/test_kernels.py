@@ -53,14 +53,6 @@ def emulated(compiled, monkeypatch):
     return run
 
 
-def layer(n, hidden, seed=0):
-    rng = np.random.default_rng(seed)
-    before_relu = rng.standard_normal((n, hidden), np.float32)
-    before_relu[0, 0], before_relu[-1, -1] = -0.0, 0  # a zero passes the gradient
-    weights = rng.standard_normal((10, hidden), np.float32) / hidden**0.5
-    return before_relu, weights, rng.standard_normal(10, np.float32), rng.integers(0, 10, n)
-
-
 def network(hidden, seed=0, steps=2, more=0):
     rng = np.random.default_rng(seed)
     images = rng.standard_normal((256 * steps + more, launches.INPUTS), np.float32).view(Array)
@@ -83,9 +75,10 @@ def unknown(bias_output, labels):
 
 @pytest.mark.parametrize("case", [certain, unknown])
 def test_the_twin_s_loss_is_the_published_one_of_the_known_labels(case):
-    _, _, bias, labels = layer(100, 1)
+    rng = np.random.default_rng(0)
+    bias, labels = rng.standard_normal(10, np.float32), rng.integers(0, 10, 100)
     case(bias, labels)
-    logits = bias + np.random.default_rng(0).standard_normal((100, 10)).astype("f4")
+    logits = bias + rng.standard_normal((100, 10)).astype("f4")
     gradient, loss = np.empty_like(logits), np.empty(1, "f4")
     in_numpy.loss_and_gradient(logits, labels, gradient, loss)
     known = (labels >= 0) & (labels < 10)
@@ -96,11 +89,11 @@ def test_the_twin_s_loss_is_the_published_one_of_the_known_labels(case):
     assert not known.all() or loss[0] > 5
 
 
-def test_a_twin_passes_the_gradient_where_the_hidden_unit_is_exactly_zero():
-    _, *rest = layer(4, 6)
-    before_relu = np.array([[-1, -0.0, 0, 1, -1e-30, 1e-30]] * 4, "f4")
-    grad_hidden, _ = in_numpy.output_layer(before_relu, *rest)
-    assert ((grad_hidden != 0) == (before_relu >= 0)).all()
+def test_the_twin_passes_the_gradient_where_a_hidden_unit_is_exactly_zero():
+    images, labels, (weights, bias, *output) = network(6, steps=1)
+    weights[...], bias[...] = 0, [-1, -0.0, 0, 1, -1e-30, 1e-30]
+    in_numpy.train_epoch(images, labels, (weights, bias, *output), 0.1)
+    assert (weights != 0).any(axis=1).tolist() == [False, True, True, True, False, True]
 
 
 def loss_of(module, case, n):
@@ -149,16 +142,6 @@ def test_rounding_is_to_the_nearest_and_of_two_to_the_even_one(half):
     assert to_numpy(copies.astype(xp.float32)).tolist() == expected
 
 
-def output_layer(module, case, n, hidden):
-    before_relu, weights, bias, labels = layer(n, hidden)
-    case(bias, labels)
-    small, loss = (weights.copy(), np.ones(hidden, "f4"), bias.copy()), np.full(1, 7, "f4")
-    grad_hidden, sums = module.output_layer(before_relu, weights, bias, labels)
-    assert [x.shape[1:] for x in sums] == [(11, hidden), (11,)]
-    module.update_small(sums, *small, loss, 0.5)
-    return loss, grad_hidden, *small
-
-
 def epoch(module, case, hidden, seed, width=None, **precision):
     """Some steps, with the network cut as one of that `width` would be."""
     images, labels, parameters = network(hidden, seed, steps=2 + seed, more=3)
@@ -172,7 +155,6 @@ def epoch(module, case, hidden, seed, width=None, **precision):
 
 
 WORK = [(loss_of, (n,), 1e-7) for n in (1, 5, 256, 1000)]
-WORK += [(output_layer, s, 2e-6) for s in [(16, 30), (17, 33), (1, 1), (40, 300), (32, 1031)]]
 # An epoch in one cluster, and in several that must meet.
 WORK += [(epoch, s, 1e-6) for s in [(5, 0), (13, 1)]]
 RUNS = [(*work, case) for work in WORK for case in (lambda *nothing: None, certain, unknown)]
@@ -248,16 +230,6 @@ def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulate
     assert all((ours == theirs).all() for ours, theirs in zip(profiled, parameters))
 
 
-def test_what_is_not_a_number_is_not_hidden(emulated):
-    before_relu, *rest = layer(16, 40)
-    before_relu[3, 7] = np.nan
-    grad_hidden, (_, small_sums) = cuda.output_layer(before_relu, *rest)
-    assert np.isnan(small_sums[0, 10])  # the loss
-    expected = np.isnan(in_numpy.output_layer(before_relu, *rest)[0])
-    assert (np.isnan(grad_hidden) == expected).all()
-    assert expected[3].sum() > 10
-
-
 def test_every_cut_covers_the_network_and_fits_on_a_hopper_gpu():
     for hidden in range(1, launches.MAX_NARROW + 1):
         units, cluster, features = launches.cut(hidden)
@@ -276,9 +248,6 @@ TAKES = {
     "loss_and_gradient": "logits 256 10, labels 256, gradient 256 10, loss 1",
     "loss_in_half": "logits 256 10, labels 256, gradient 256 10, loss 1",
     "round_to_half": "masters 8 4, copies 8 4",
-    "output_layer": "before_relu 256 7, weights_output 10 7, bias_output 10, labels 256",
-    "update_small": "sums[0] 2 11 7, sums[1] 2 11, weights_output 10 7, bias_hidden 7, "
-    "bias_output 10, loss 1",
     "train_epoch": "images 256 784, labels 256, weights_hidden 7 784, bias_hidden 7, "
     "weights_output 10 7, bias_output 10",
 }
@@ -288,8 +257,6 @@ TAKES = {
 def test_a_kernel_takes_no_array_that_is_not_what_its_pointer_says(kernel):
     def call(x, y, *rest):
         given = x, y, *rest
-        if kernel == "update_small":
-            given = (x, y), *rest, 0.1
         if kernel == "train_epoch":
             given = x, y, rest, 0.1
         getattr(kernels, kernel)(*given)

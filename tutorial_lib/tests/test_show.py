@@ -12,7 +12,7 @@ from tutorial_lib.show import KERNELS, show_kernel
         ("epoch", "// A whole", "// A whole", "// launches.py gives"),
         ("epoch", "Shared", "// Rows of", "static_assert(sizeof(Shared) =="),
         ("epoch", "epoch", 'extern "C"', "}"),  # with blank lines, and its name on a second line
-        ("output_layer", "fold", "// Each lane", "}"),  # a template
+        ("common", "fold", "// Each lane", "}"),  # a template
         ("common", "digit", "// The label", "__device__ int digit("),  # in one line
         ("loss_and_gradient", "loss_and_gradient", 'extern "C"', "}"),
         ("in_triton", "drelu_bgrad_kernel", "@triton.jit", "    tl.store(bias_gradient"),
