@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from tutorial_lib.backend import Array, xp
 from tutorial_lib.benchmarks.contest import need_gpu
 from tutorial_lib.benchmarks.trace import traced
 from tutorial_lib.dataset import BATCH_SIZE, normalized
+from tutorial_lib.kernels import cuda, launches
 from tutorial_lib.networks import NETWORKS, MnistNetOneKernel
 from tutorial_lib.networks.epochs import Loop, run_steps
 from tutorial_lib.timing import measure
@@ -32,6 +34,11 @@ BATCHES = (64, 256, 1024, 4096)
 STEPS = 14  # of the largest batches, there are no more; CUDA's queue holds them all
 SOURCES = *(f"benchmarks/{name}.py" for name in ("timeline", "trace")), "timing.py", "graphs.py"
 SOURCES += tuple(f"networks/{n}.py" for n in ("base", "naive", "fused", "inplace", "plans"))
+# Hidden units, and how `epoch` cuts them: units of a cluster, its blocks, features of a block.
+CUTS = *((30, (units, 16, 56)) for units in (32, 16, 8)), (512, (40, 8, 104)), (8192, None)
+PHASE_SOURCES = "benchmarks/timeline.py", "timing.py", "kernels/launches.py", "kernels/cuda.py"
+PHASE_SOURCES += tuple(f"kernels/{file.name}" for file in sorted(cuda.FOLDER.glob("*epoch*.cu*")))
+PHASE_SOURCES += "kernels/ptx.cuh", "kernels/common.cuh"
 
 
 def marked(function: Callable[..., Any], mark: Callable[[str], None]) -> Callable[..., Any]:
@@ -112,14 +119,19 @@ def run() -> None:
 def run_phases() -> None:
     """Time the one kernel phase by phase, print, write ``phases.json``; Absent without a GPU."""
     need_gpu("the phases are those of a kernel")
-    from tutorial_lib.kernels.cuda import epoch_phases
-
-    found = {}
-    for width in (30, 128, 512):
-        parameters = MnistNetOneKernel(784, width, 10).parameters
-        for _ in range(2):  # the first compiles
-            found[str(width)] = epoch_phases(*normalized(True), parameters, 0.1)
-    what = "clock cycles of a step of the one kernel, as block 0 sees them, by phase"
-    results.write("phases", {"what": what, "widths": found})
-    rows = zip(found["30"], *(cycles.values() for cycles in found.values()))
-    print(results.table(["cycles", *found], rows))
+    data, rows = normalized(True), []
+    for (hidden, cut), precision in itertools.product(CUTS, launches.PRODUCTS):
+        with mock.patch.object(launches, "cut", lambda hidden, cut=cut: cut):
+            launch = launches.epoch(hidden, precision)
+            work = *data, MnistNetOneKernel(784, hidden, 10).parameters, 0.1, precision
+            times = 1e3 * measure(partial(cuda.train_epoch, *work), repeats=15, warm_up=2).wall
+            for _ in range(2):  # the first compiles
+                cycles = cuda.epoch_phases(*work)
+            row = {"hidden": hidden, "cut": cut, "precision": precision}
+            row |= {"blocks": launch.clusters * launch.cluster, "cluster": launch.cluster}
+            row["at_once"] = cuda.clusters_at_once(launch)
+        row["ms"] = results.summary(times)
+        rows.append(row | {"cycles": {name: round(count) for name, count in cycles.items()}})
+        print(*rows[-1].values(), flush=True)
+    what = "an epoch of the one kernel, ms; a step in clock cycles by phase, as block 0 sees them"
+    results.write("phases", {"what": what, "rows": rows}, sources=PHASE_SOURCES)

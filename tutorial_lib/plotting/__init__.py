@@ -7,7 +7,6 @@ from tutorial_lib.plotting.charts import (
     plot_histograms,
     plot_learning_curve,
     plot_logarithmic,
-    plot_phases,
     plot_roofline,
     plot_timeline,
 )

@@ -11,8 +11,6 @@ from tutorial_lib.backend import Array, to_numpy
 from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, draw_cells, label_lines, panels, styled
 
 FASTER_SLOWER = LinearSegmentedColormap.from_list("faster to slower", (BLUE, "white", ORANGE))
-LARGE = ("hidden layer, partial", "weight gradient")  # the phases that are large products
-WAITING = ("waiting", "barrier", "other clusters")  # in the names of the phases that wait
 
 
 @styled
@@ -75,15 +73,17 @@ def plot_histograms(values: Mapping[str, Array]) -> None:
 
 
 @styled
-def plot_timeline(cases: Mapping[str, Mapping[str, tuple]], *, machine: str = "") -> None:
-    """A panel per titled case, in it a lane per name: its spans, (start, length) in microseconds,
-    those of the host orange, those of the GPU blue, and a note behind the last of them."""
+def plot_timeline(
+    cases: Mapping[str, Mapping[str, tuple]], *, machine: str = "", unit: str = "µs"
+) -> None:
+    """A panel per titled case, in it a lane per name: its spans, (start, length) in that unit: the
+    host's orange, waiting grey, all others blue; and a note behind the last of them."""
     lanes = [len(case) for case in cases.values()]
     look = {"sharex": True, "squeeze": False, "height_ratios": lanes}
     _, axes = plt.subplots(len(cases), 1, figsize=(4.5, 0.24 * sum(lanes) + 0.9), **look)
     for axis, (title, case) in zip(axes.flat, cases.items()):
         for place, (name, (spans, note)) in enumerate(case.items()):
-            color = ORANGE if "host" in name else BLUE
+            color = {"host": ORANGE, "waiting": GREY}.get(name.partition(" ")[0], BLUE)
             axis.broken_barh(spans, (place - 0.35, 0.7), color=color, linewidth=0.4)
             end = max(start + length for start, length in spans)
             axis.annotate(note, (end, place), (4, 0), textcoords="offset points", va="center")
@@ -91,7 +91,7 @@ def plot_timeline(cases: Mapping[str, Mapping[str, tuple]], *, machine: str = ""
         axis.set(ylim=(len(case) - 0.4, -0.6), xlim=(0, None))
         axis.set_title(title, loc="left")
         axis.grid(visible=False, axis="y")
-    axes[-1, 0].set_xlabel(f"µs | {machine}")
+    axes[-1, 0].set_xlabel(f"{unit} | {machine}")
 
 
 @styled
@@ -137,31 +137,3 @@ def plot_break_even(ratios: Mapping[int, Mapping[int, float]], *, title: str) ->
     for row, column in np.argwhere(fast[1:] != fast[:-1]):
         axis.hlines(row + 1, column, column + 1, "black", linewidth=2.5, capstyle="projecting")
     axis.set(xlabel="batch size", ylabel="hidden units", title=title)
-
-
-@styled
-def plot_phases(names: Sequence[str], rows: Mapping, ideal: Mapping, *, machine: str) -> None:
-    """The cycles of a step as stacked bars, one panel per width: a bar for each measured form of
-    the kernel, and beside them the two phases that `ideal` gives cycles for."""
-    axes = panels(len(rows), 8.6, 6.6, sharey=True)
-    tallest = max(sum(form["cycles"]) for forms in rows.values() for form in forms)
-    for axis, (width, forms) in zip(axes, rows.items()):
-        bars = {f"form {form['form']}": zip(names, form["cycles"]) for form in forms}
-        bars["ideal"] = zip([name for name in names if name in LARGE], ideal[width])
-        for place, phases in enumerate(bars.values()):
-            bottom = 0
-            for name, cycles in phases:
-                color = GREY if any(word in name for word in WAITING) else ORANGE
-                color = BLUE if name in LARGE else color
-                bar = axis.bar(place, cycles, 0.92, bottom, color=color, edgecolor="white")
-                bottom += cycles
-                text = name.removesuffix(" to the cluster") * (cycles > tallest / 36)
-                text += f"\n{cycles:,}" * (cycles > tallest / 16)
-                axis.bar_label(bar, [text], label_type="center", color="white", fontsize=7)
-            axis.text(place, bottom, f"{bottom:,}", ha="center", va="bottom")
-        axis.set_xticks(range(len(bars)), list(bars))
-        axis.set_title(f"{width} hidden units")
-    axes[0].set_ylabel(f"clock cycles of a step, {machine.partition(',')[0]}")
-    for kind, color in (("large products", BLUE), ("everything else", ORANGE), ("waiting", GREY)):
-        axes[0].bar(0, 0, color=color, label=kind)
-    axes[0].legend(loc="upper left")

@@ -36,8 +36,6 @@ COUNTS = np.array([[90, 10, 0], [5, 80, 7], [0, 6, 70]])
 MASK = xp.asarray([[0b10000001], [0b00000101]], xp.uint8)
 RATIOS = {30: {64: 1.5, 256: 1.0, 1024: 0.5}, 512: {64: 0.9, 256: 0.8, 1024: 0.1}}
 POINTS = {"f": {"large": [(10, 3e12)], "small": [(2, 1e12)]}, "t": {"": [(40, 6e13), (70, 9e13)]}}
-PHASES = ["waiting", "sum to the cluster", "weight gradient"]
-FORMS = [{"form": 1, "cycles": [900, 300, 9000]}]
 QUARTILES = [[1, 1, 3.01], [1, 2, 3.01], [1, 4, 3.01]]
 CLOSE = {"a": QUARTILES, "b": [9, 2, 3], "a long name of two lines": [1, 1, 3.02]}
 
@@ -60,6 +58,8 @@ FACTS = {
         for bar in bars.get_paths()
         for x in (min(bar.vertices[:, 0]), max(bar.vertices[:, 0]))
     ],
+    "lanes": lambda axis: [to_hex(bars.get_facecolor()[0]) for bars in axis.collections],
+    "x axis": lambda axis: [axis.get_xlabel()],
     "inks": lambda axis: [text.get_color() for text in axis.texts],
     "pixels": lambda axis: [image.get_array()[0, 0] for image in axis.images],
     "blue": lambda axis: [to_hex(image.to_rgba(1000)) for image in axis.images],
@@ -94,16 +94,15 @@ FIGURES = [
         "cells": np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]) / 3}),
     ("mistakes", [Answers()], {}, {
         "titles": ["3 (0)", "7 (3)", "3 (7)", "3 (5)"], "pixels": [0.95, 0.1, 0.8, 0.6]}),
-    ("phases", [PHASES, {"30": FORMS}, {"30": [80]}], {"machine": "H200"}, {
-        "colors": [GREY, ORANGE, BLUE, BLUE], "tops": [900, 1200, 10200, 80],
-        "words": ["waiting\n900", "sum", "weight gradient\n9,000", "10,200", "80"]}),
     ("predictions", [Answers(), 2], {}, {"titles": ["3 (3)", "3 (5)"], "pixels": [0.9, 0.6]}),
     ("roofline", [POINTS], {"peaks": {"a": 6e13, "b": 3e14}, "bandwidths": {"c": 4e12},
                             "machine": "m"}, {
         "x": [1, 75, 15, 1000, 10, 2, 75, 1000, 40, 70], "words": ["c", "a", "large", "small", "b"],
         "y": [4, 300, 60, 60, 3, 1, 300, 300, 60, 90]}),
-    ("timeline", [{"1": {"host": ([(0, 10), (20, 5)], "n"), "GPU": ([(4, 1)], "1 µs")}}], {}, {
-        "spans": [0, 10, 20, 25, 4, 5], "words": ["n", "1 µs"]}),
+    ("timeline", [{"1": {"host": ([(0, 10), (20, 5)], "n"), "GPU": ([(4, 1)], "1 µs"),
+                         "waiting for": ([(5, 1)], "")}}], {"unit": "s", "machine": "m"}, {
+        "spans": [0, 10, 20, 25, 4, 5, 5, 6], "words": ["n", "1 µs"], "x axis": ["s | m"],
+        "lanes": [ORANGE, BLUE, GREY]}),
     ("weights", [Answers()], {}, {"pixels": [-1000, -216], "blue": ["#053061"] * 2}),
 ]
 # fmt: on

@@ -26,6 +26,7 @@ SOURCES = {
     "kernels": profiler.SOURCES,
     "matmuls": matmuls.SOURCES,
     "own_epilog": own_epilog.SOURCES,
+    "phases": timeline.PHASE_SOURCES,
     "step_timeline": timeline.SOURCES,  # by the command `timeline`
 }
 

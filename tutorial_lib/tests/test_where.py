@@ -8,6 +8,7 @@ import pytest
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
 from tutorial_lib.benchmarks import counters, matmuls, timeline, trace
+from tutorial_lib.kernels import cuda, launches
 
 
 def event(cat, name, ts, dur, **args):
@@ -83,6 +84,31 @@ def test_the_pace_of_a_step_is_told_for_each_network_width_and_batch(gpu, monkey
     assert record["steps"]["captured"]["8"] == {"losses": [3], "kernels": gpu}
     assert record["steps"]["fused"]["8"]["profile"]["host_total"] > 0
     assert capsys.readouterr().out.startswith("naive 8 4 2 {'median': ")
+
+
+def test_the_phases_of_the_one_kernel_are_told_for_each_cut_and_precision(gpu, monkeypatch):
+    trained = []
+
+    def train(images, labels, parameters, rate, precision):
+        trained.append(launches.epoch(len(parameters[0]), precision))
+
+    monkeypatch.setattr(cuda, "train_epoch", train)
+    monkeypatch.setattr(cuda, "epoch_phases", lambda *work: train(*work) or {"one": 1.4, "two": 3})
+    monkeypatch.setattr(cuda, "clusters_at_once", lambda launch: launch.cluster + 1)
+    command_line.main(["phases"])
+    rows = results.load("phases")["rows"]
+    assert [(row["hidden"], row["blocks"], row["at_once"]) for row in rows[::2]] == [
+        (30, 16, 17), (30, 32, 17), (30, 64, 17), (512, 104, 9), (8192, 128, 2)
+    ]  # fmt: skip
+    assert [row["precision"] for row in rows] == ["tf32x3", "tf32"] * 5
+    assert (rows[2]["cut"], rows[9]["cut"]) == ([16, 16, 56], None)
+    assert len(trained) == len(rows) * (2 + 15 + 2)
+    sizes = [dict(launch.sizes) for launch in trained[:: 2 * 19]]
+    assert [size["UNITS"] for size in sizes] == [32, 16, 8, 40, 64]
+    for row in rows:
+        assert row["cycles"] == {"one": 1, "two": 3}
+        assert len(row["ms"]["samples"]) == 15
+    assert launches.cut(30) == (8, 16, 56)  # as ever
 
 
 @pytest.mark.skipif(backend.name == "gpu", reason="for the CPU")
