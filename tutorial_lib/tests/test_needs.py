@@ -100,9 +100,7 @@ def test_the_tables_that_a_reader_sees_say_what_the_code_says():
 
 def test_a_network_that_the_gpu_cannot_run_is_refused_when_it_is_made(monkeypatch):
     monkeypatch.setattr(needs, "this_device", lambda: device(86))
-    with pytest.raises(
-        RuntimeError, match=r"^MnistNetOneKernel with .* MnistNetCaptured"
-    ):
+    with pytest.raises(RuntimeError, match=r"^MnistNetOneKernel with .* MnistNetCaptured"):
         MnistNetOneKernel(784, 30, 10)
     for able in (device(90), None):  # without a GPU, nothing is required
         monkeypatch.setattr(needs, "this_device", lambda able=able: able)

@@ -171,6 +171,6 @@ def test_drawings_say_what_the_code_does():
     for _ in ring_all_reduce(ranks):
         cells += map(str, np.ravel(ranks))
     assert [text for text in texts["ring"] if text.isdigit()] == cells
-    hits = [Counter(lane * length % 32 for lane in range(32)) for length in (16, 32, 33)]
-    heights = [2 * lanes for banks in hits for lanes in banks.values()]
-    assert re.findall(r'width="13" height="(\d+)"', files["banks"]) == [*map(str, heights)]
+    wide = launches.epoch(8192)
+    said = f"{wide.clusters} blocks, {dict(wide.sizes)['UNITS']} units each"
+    assert said in texts["wide"]
