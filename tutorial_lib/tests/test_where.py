@@ -103,8 +103,9 @@ def test_the_phases_of_the_one_kernel_are_told_for_each_cut_and_precision(gpu, m
     assert [row["precision"] for row in rows] == ["tf32x3", "tf32"] * 5
     assert (rows[2]["cut"], rows[9]["cut"]) == ([16, 16, 56], None)
     assert len(trained) == len(rows) * (2 + 15 + 2)
-    sizes = [dict(launch.sizes) for launch in trained[:: 2 * 19]]
-    assert [size["UNITS"] for size in sizes] == [32, 16, 8, 40, 64]
+    sizes = [dict(launch.sizes) for launch in trained[::19]]
+    assert [size["UNITS"] for size in sizes[::2]] == [32, 16, 8, 40, 64]
+    assert [size["PRODUCTS"] for size in sizes] == [3, 1] * 5
     for row in rows:
         assert row["cycles"] == {"one": 1, "two": 3}
         assert len(row["ms"]["samples"]) == 15
