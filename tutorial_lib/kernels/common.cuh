@@ -29,9 +29,9 @@ __device__ float warp_sum(float x) {
 
 #ifdef PRODUCTS
 
-// Operands of `mma`, each number as the sum of two: `high` is what TF32 has room for, rounded. That
-// is Veltkamp's way to split a number; `cvt.rna.tf32` would be four instructions. The product must
-// be rounded: in one instruction with the difference, it would not be.
+// Operands of `mma`, which cuts each number to TF32: for three products with what it cuts off, for
+// one product rounded before, by Veltkamp's way, since `cvt.rna.tf32` would be four instructions.
+// The product must be rounded: in one instruction with the difference, it would not be.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
@@ -39,8 +39,8 @@ template <int COUNT> struct Operand {
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
             const float product = __fmul_rn(8193, x[i]);  // 2^13 + 1: 11 of 24 bits are to stay
-            high[i] = product - (product - x[i]);
-            low[i] = x[i] - high[i];
+            high[i] = PRODUCTS == 3 ? x[i] : product - (product - x[i]);
+            low[i] = x[i] - __uint_as_float(__float_as_uint(x[i]) & 0xffffe000);
         }
     }
 };

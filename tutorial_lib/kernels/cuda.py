@@ -91,7 +91,7 @@ def train_epoch(
     if images.data.ptr % 16:  # a view that begins between the 16 bytes that a thread fetches
         images = images.copy()
     losses = xp.empty((steps, launch.cluster * 5), xp.float32)  # a part from each of 5 warps
-    exchange = xp.zeros((2, launch.clusters, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
+    exchange = xp.zeros((2, launch.clusters, BATCH, OUTPUTS), xp.float32)
     arrays = images, labels, *parameters, losses, exchange
     cycles = np.intp(0) if cycles is None else cycles  # no address
     run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)

@@ -78,9 +78,9 @@ INLINE void read_output_weights(const Shared& s, float4 (&weights)[OUTPUTS]) {
     UNROLL for (int o = 0; o < OUTPUTS; o++) weights[o] = *(float4*)&s.wo[o][h];
 }
 
-// The logits, as sums over all clusters. Each number carries a tag that says of which step it is:
+// The logits, as sums over all clusters. Each number carries a tag, this step's or an older one's:
 // so a thread that reads one knows whether it has been written, and needs no barrier.
-INLINE void sum_over_clusters(Tagged* buffer, int group, int tag, float (&logits)[LOGITS]) {
+INLINE void sum_over_clusters(float* buffer, int group, unsigned tag, float (&logits)[LOGITS]) {
     if (GROUPS == 1 || threadIdx.x >= OUTPUT_THREADS) return;
     float parts[LOGITS][GROUPS];
     auto place = [&](int g, int j) {
