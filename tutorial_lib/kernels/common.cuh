@@ -29,9 +29,10 @@ __device__ float warp_sum(float x) {
 
 #ifdef PRODUCTS
 
-// Operands of `mma`, which cuts each number to TF32: for three products with what it cuts off, for
-// one product rounded before, by Veltkamp's way, since `cvt.rna.tf32` would be four instructions.
-// The product must be rounded: in one instruction with the difference, it would not be.
+// Operands of `mma`, each number rounded to TF32, as `high`, and what that leaves over, as `low`.
+// `cvt.rna.tf32` would be four instructions. Bits are rounded in two, which may lose a NaN, but
+// `low` has it, too. Where only `high` is used, Veltkamp's way to round keeps it: a product that
+// must not be merged with the difference.
 template <int COUNT> struct Operand {
     float high[COUNT], low[COUNT];
 
@@ -39,8 +40,9 @@ template <int COUNT> struct Operand {
     __device__ Operand(const float (&x)[COUNT]) {
         UNROLL for (int i = 0; i < COUNT; i++) {
             const float product = __fmul_rn(8193, x[i]);  // 2^13 + 1: 11 of 24 bits are to stay
-            high[i] = PRODUCTS == 3 ? x[i] : product - (product - x[i]);
-            low[i] = x[i] - __uint_as_float(__float_as_uint(x[i]) & 0xffffe000);
+            const unsigned bits = __float_as_uint(x[i]) + 0x1000 & 0xffffe000;
+            high[i] = PRODUCTS == 3 ? __uint_as_float(bits) : product - (product - x[i]);
+            low[i] = x[i] - high[i];
         }
     }
 };

@@ -71,6 +71,17 @@ __device__ void send(Remote to, float4 x, Remote arrivals) {
                  :: "r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(arrivals) : "memory");
 }
 
+// As `send`, for so many bytes of this block's shared memory, by a unit that threads do not wait for.
+__device__ void send_copy(Remote to, const float* from, int bytes, Remote arrivals) {
+    asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];"
+                 :: "r"(to), "r"((unsigned)__cvta_generic_to_shared(from)), "r"(bytes), "r"(arrivals)
+                 : "memory");
+}
+
+// What this thread has written, later copies by that unit will find.
+__device__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // --- Copies from global to shared memory that the thread does not wait for.
 
 __device__ void copy_async(float* to, const float* from) {
