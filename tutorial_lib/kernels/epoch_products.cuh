@@ -42,8 +42,7 @@ INLINE void hidden_partial(Shared& s, const float (*x)[FEATURES], int rank) {
         UNROLL for (int j = 0; j < UNITS / 8; j++) weights[to][j] = *(float2*)&s.w[8 * j + g][f];
     };
     read(2 * c, 0);
-    #pragma unroll 4
-    for (int k = 0; k < FEATURES / 8; k++) {
+    UNROLL for (int k = 0; k < FEATURES / 8; k++) {
         if (k + 1 < FEATURES / 8) read(8 * (k + 1) + 2 * c, (k + 1) % 2);
         auto rows = [&](int i) {
             const float2 top = images[k % 2][2 * i], bottom = images[k % 2][2 * i + 1];
