@@ -75,7 +75,7 @@ def train_epoch(
     parts = launch.clusters if wide else launch.cluster * 5  # of each loss: from each of 5 warps
     losses = xp.empty((steps, parts), xp.float32)
     numbers = (launch.clusters + 1,) if wide else (2, launch.clusters)
-    exchange = xp.zeros((*numbers, BATCH, OUTPUTS), xp.int64)  # numbers with their tags
+    exchange = xp.zeros((*numbers, BATCH, OUTPUTS), xp.float32)
     arrays = images, labels, *parameters, losses, exchange
     cycles = np.intp(0) if cycles is None else cycles  # no address
     run(launch, *arrays, np.int32(steps), np.float32(learning_rate), cycles)

@@ -14,12 +14,13 @@
 // Letters: n image, h hidden unit, f feature, o output, r rank in the cluster, g cluster.
 // images: (steps * BATCH, INPUTS), labels: (steps * BATCH,), losses: (steps, CLUSTER, OUTPUT_WARPS);
 // wh: (HIDDEN, INPUTS), bh: (HIDDEN,), wo: (OUTPUTS, HIDDEN), bo: (OUTPUTS,); cycles: by Phase;
-// exchange: (2, CLUSTER, GROUPS, SHARE * OUTPUTS), zeros; steps use its two buffers in turn.
+// exchange: (2, CLUSTER, GROUPS, SHARE * OUTPUTS), zeros; steps use its two buffers in turn, and
+// the two tags in pairs: 1 1 0 0.
 // launches.py gives the sizes, epoch_*.cuh all that is called here.
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,
-      float* losses, Tagged* exchange, int steps, float learning_rate, long long* cycles) {
+      float* losses, float* exchange, int steps, float learning_rate, long long* cycles) {
     extern __shared__ float4 memory[];
     Shared& s = *(Shared*)memory;
     const int t = threadIdx.x, rank = cluster_rank(), group = blockIdx.x / CLUSTER;
@@ -31,7 +32,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         start(s.partials_in);
         expect(s.partials_in, partials);
         start(s.grads_in);
-        expect(s.grads_in, partials);
+        expect(s.grads_in, partials - partials / CLUSTER);
     }
     cluster_sync();
     constexpr int LANES = FEATURES <= 64 ? 16 : 32;  // that fetch an image
@@ -65,12 +66,12 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         mark(clock, Phase::sum_over_cluster);
 
         float logits[LOGITS];
-        Tagged* buffer = exchange + (step % 2 * CLUSTER + rank) * GROUPS * SHARE * OUTPUTS;
+        float* buffer = exchange + (step % 2 * CLUSTER + rank) * GROUPS * SHARE * OUTPUTS;
         partial_logits(s, logits);
         mark(clock, Phase::partial_logits);
         float4 weights[OUTPUTS];
         read_output_weights(s, weights);
-        sum_over_clusters(buffer, group, step + 1, logits);
+        sum_over_clusters(buffer, group, 1 - step / 2 % 2, logits);
         mark(clock, Phase::waiting_for_clusters);
         gradient(s, logits, label);
         __syncthreads();
@@ -81,7 +82,7 @@ epoch(const float* images, const long long* labels, float* wh, float* bh, float*
         fetch_next(1);
         if (group == 0) write_loss(logits, label, losses + (step * CLUSTER + rank) * OUTPUT_WARPS);
         send_output_gradient(s, rank, [&] { wait_for(s.grads_in, step % 2); });
-        if (t == 0) expect(s.grads_in, partials);
+        if (t == 0) expect(s.grads_in, partials - partials / CLUSTER);
         mark(clock, Phase::output_gradient);
         update_weights(s, x, next, first_feature, learning_rate);
         mark(clock, Phase::update_weights);

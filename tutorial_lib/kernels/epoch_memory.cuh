@@ -15,6 +15,8 @@ static_assert(OUTPUTS % LOGITS == 0 && QUADS * HELPERS <= THREADS && FEATURES <=
 // again before this block has read it: for the next step's partials a block needs this step's
 // hidden gradients from all blocks, and those are sent after the partials have been read. In the
 // same way, the next hidden gradients need the next partials, and the next output gradients them.
+// A block's own partial sums start from `grad_hidden`, in which a block writes gradients over those
+// that it has received only.
 struct Shared {
     float x[BUFFERS][BATCH][FEATURES];     // this block's features of the batch
     float w[UNITS][FEATURES];              // its weights

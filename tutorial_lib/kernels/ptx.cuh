@@ -71,6 +71,17 @@ __device__ void send(Remote to, float4 x, Remote arrivals) {
                  :: "r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(arrivals) : "memory");
 }
 
+// As `send`, for so many bytes of this block's shared memory, by a unit that threads do not wait for.
+__device__ void send_copy(Remote to, const float* from, int bytes, Remote arrivals) {
+    asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];"
+                 :: "r"(to), "r"((unsigned)__cvta_generic_to_shared(from)), "r"(bytes), "r"(arrivals)
+                 : "memory");
+}
+
+// What this thread has written, later copies by that unit will find.
+__device__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // --- Copies from global to shared memory that the thread does not wait for.
 
 __device__ void copy_async(float* to, const float* from) {
@@ -91,22 +102,20 @@ __device__ void prefetch(const float* from) {
     asm volatile("prefetch.global.L2 [%0];" :: "l"(from));
 }
 
-// --- Numbers for other blocks, in global memory. A number and its tag, which says when it was
-// written, are stored and loaded at once; who finds the right tag has the right number, too.
+// --- Numbers for other blocks, in global memory. The last bit of a number is no part of it, but a
+// tag: it says when the number was written. (So what is infinite may become NaN.)
 
-struct alignas(8) Tagged { float value; int tag; };
-
-__device__ void store_tagged(Tagged* to, float value, int tag) {
-    asm volatile("{.reg .b64 both; mov.b64 both, {%1, %2}; st.relaxed.gpu.global.b64 [%0], both;}"
-                 :: "l"(to), "f"(value), "r"(tag) : "memory");
+__device__ void store_tagged(float* to, float value, unsigned tag) {
+    const unsigned bits = __float_as_uint(value) & ~1u | tag;
+    asm volatile("st.relaxed.gpu.global.b32 [%0], %1;" :: "l"(to), "r"(bits) : "memory");
 }
 
-// Whether the tag is there; only then is the value the one that belongs to it.
-__device__ bool load_tagged(const Tagged* from, int tag, float& value) {
-    int found;
-    asm volatile("{.reg .b64 both; ld.relaxed.gpu.global.b64 both, [%2]; mov.b64 {%0, %1}, both;}"
-                 : "=f"(value), "=r"(found) : "l"(from) : "memory");
-    return found == tag;
+// Whether the tag is the right one; only then is the value, too.
+__device__ bool load_tagged(const float* from, unsigned tag, float& value) {
+    unsigned bits;
+    asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(bits) : "l"(from) : "memory");
+    value = __uint_as_float(bits);
+    return (bits & 1) == tag;
 }
 
 // --- Tensor cores: a warp multiplies two matrices that are spread over its registers.

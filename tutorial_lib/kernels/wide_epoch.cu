@@ -11,7 +11,7 @@
 // images: (steps * BATCH, INPUTS), labels: (steps * BATCH,), losses: (steps, BLOCKS);
 // wh: (HIDDEN, INPUTS), bh: (HIDDEN,), wo: (OUTPUTS, HIDDEN), bo: (OUTPUTS,); cycles: by Phase;
 // exchange: (BLOCKS + 1, BATCH, OUTPUTS), zeros: the logits of each block and, in the end, the
-// gradients of all, these as (OUTPUTS, BATCH).
+// gradients of all, these as (OUTPUTS, BATCH). Steps use the two tags in turn.
 // One such buffer is enough: a block sends its next logits when it has the gradients of all images,
 // so that the last ones have been summed; and a gradient when it has the next logits of all blocks,
 // which so have received the last.
@@ -19,7 +19,7 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 wide_epoch(const float* images, const long long* labels, float* wh, float* bh, float* wo, float* bo,
-           float* losses, Tagged* exchange, int steps, float learning_rate, long long* cycles) {
+           float* losses, float* exchange, int steps, float learning_rate, long long* cycles) {
     extern __shared__ float4 memory[];
     Shared& s = *(Shared*)memory;
     move_parameters<true>(s, wh, bh, wo, bo);
@@ -33,11 +33,12 @@ wide_epoch(const float* images, const long long* labels, float* wh, float* bh, f
         Hidden z;
         hidden_layer(s, images, z);
         mark(clock, Phase::hidden_layer);
-        send_logits(s, z, exchange, step + 1);
+        const unsigned tag = 1 - step % 2;
+        send_logits(s, z, exchange, tag);
         mark(clock, Phase::send_logits);
-        loss_and_gradient(s, exchange, labels, step + 1);
+        loss_and_gradient(s, exchange, labels, tag);
         mark(clock, Phase::loss_and_gradient);
-        receive_gradients(s, exchange, step + 1);
+        receive_gradients(s, exchange, tag);
         __syncthreads();
         mark(clock, Phase::receive_gradients);
         update_small(s, z, learning_rate);

@@ -44,7 +44,7 @@ INLINE void hidden_layer(const Shared& s, const float* images, Hidden& z) {
 }
 
 // 2. The block's part of all logits: a thread gets the sums over the block's units for one image.
-INLINE void send_logits(Shared& s, const Hidden& z, Tagged* exchange, int tag) {
+INLINE void send_logits(Shared& s, const Hidden& z, float* exchange, unsigned tag) {
     const auto [warp, g, c] = this_lane();
     float logits[8 * OUTPUTS] = {};  // of a thread's 8 images
     UNROLL for (int u = 0; u < 2 * TILES; u++) {
@@ -68,7 +68,7 @@ INLINE void send_logits(Shared& s, const Hidden& z, Tagged* exchange, int tag) {
 
 // Receives so many tagged numbers, each BY numbers after the last, all on their way at once.
 template <int COUNT, int BY>
-INLINE void receive(float (&values)[COUNT], const Tagged* from, int count, int tag) {
+INLINE void receive(float (&values)[COUNT], const float* from, int count, unsigned tag) {
     for (bool all = false; !all;) {
         all = true;
         UNROLL for (int k = 0; k < COUNT; k++)
@@ -78,7 +78,7 @@ INLINE void receive(float (&values)[COUNT], const Tagged* from, int count, int t
 
 // 3. The share's logits: a thread sums one of them over some blocks, and the first threads over
 // all. Each of these sends the gradient of its logit to all blocks.
-INLINE void loss_and_gradient(Shared& s, Tagged* exchange, const long long* labels, int tag) {
+INLINE void loss_and_gradient(Shared& s, float* exchange, const long long* labels, unsigned tag) {
     constexpr int PARTS = THREADS / LOGITS, COUNT = (BLOCKS + PARTS - 1) / PARTS;
     const int t = threadIdx.x, part = t / LOGITS, i = blockIdx.x * LOGITS + t % LOGITS;
     const int n = i / OUTPUTS, o = i % OUTPUTS;
@@ -102,8 +102,8 @@ INLINE void loss_and_gradient(Shared& s, Tagged* exchange, const long long* labe
 
 // Waits for the gradients of all logits, at first for one alone, lest all polls jam; a thread takes
 // those of one image.
-INLINE void receive_gradients(Shared& s, const Tagged* exchange, int tag) {
-    const Tagged* mine = &exchange[BLOCKS * OUTPUTS * BATCH + threadIdx.x];
+INLINE void receive_gradients(Shared& s, const float* exchange, unsigned tag) {
+    const float* mine = &exchange[BLOCKS * OUTPUTS * BATCH + threadIdx.x];
     float grad[OUTPUTS];
     while (!load_tagged(mine, tag, grad[0])) {}
     receive<OUTPUTS, BATCH>(grad, mine, OUTPUTS, tag);

@@ -108,6 +108,16 @@ static float __shfl_down_sync(unsigned, float value, int delta) {
 }
 
 static float __fmul_rn(float x, float y) { return x * y; }
+static unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+static float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
 static long long clock64() { static std::atomic<long long> now{0}; return ++now; }
 
 // What kernels/ptx.cuh has in PTX.
@@ -141,6 +151,12 @@ static void wait_for(Arrivals& arrivals, int parity) {
         if (now.parity != parity) return;
     }
 }
+static void send_copy(Remote to, const float* from, int bytes, Arrivals* arrivals) {
+    if ((size_t)to % 16 || (size_t)from % 16 || bytes % 16) abort();
+    memcpy(to, from, bytes);
+    change(*arrivals, -bytes, false);
+}
+static void fence_proxy_async() {}
 template <class Floats> static void send(Remote to, Floats x, Arrivals* arrivals) {
     if ((size_t)to % sizeof(x)) abort();
     *(Floats*)to = x;
@@ -161,21 +177,16 @@ static void wait_for_copies() {
     block->fibers[threadIdx.x].copies.clear();
 }
 static void prefetch(const float* from) { (void)*(volatile const float*)from; }
-struct alignas(8) Tagged { float value; int tag; };
-static void store_tagged(Tagged* to, float value, int tag) {
-    Tagged both = {value, tag};
-    __atomic_store(to, &both, __ATOMIC_SEQ_CST);
+static void store_tagged(float* to, float value, unsigned tag) {
+    __atomic_store_n((unsigned*)to, __float_as_uint(value) & ~1u | tag, __ATOMIC_SEQ_CST);
 }
-static bool load_tagged(const Tagged* from, int tag, float& value) {
-    Tagged both;
-    __atomic_load(from, &both, __ATOMIC_SEQ_CST);
-    value = both.value;
-    if (both.tag != tag) let_others_run();
-    return both.tag == tag;
+static bool load_tagged(const float* from, unsigned tag, float& value) {
+    const unsigned bits = __atomic_load_n((const unsigned*)from, __ATOMIC_SEQ_CST);
+    value = __uint_as_float(bits);
+    if ((bits & 1) != tag) let_others_run();
+    return (bits & 1) == tag;
 }
 
-static unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
-static float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
 static float to_tf32(float x) {  // round to nearest, of two to the even one
     unsigned bits = __float_as_uint(x);
     if (x - x == 0) bits += 0xfff + (bits >> 13 & 1);  // infinities and NaN stay what they are
