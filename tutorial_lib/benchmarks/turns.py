@@ -22,7 +22,7 @@ from tutorial_lib import results
 from tutorial_lib.benchmarks.contest import CLOCKS, ROW
 from tutorial_lib.benchmarks.field import Entrant
 
-AT_ONCE = 12  # processes that set up or build
+AT_ONCE = 16  # processes that set up or build
 BUILD, TURN = 150, 60  # seconds at most
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # of the GPU's memory
 SIDE_BY_SIDE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
