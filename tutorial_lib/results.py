@@ -72,11 +72,6 @@ def about(record: Mapping[str, Any]) -> str:
     return f"{line} | since then changed: {changed}" if changed else line
 
 
-def ladder() -> dict[str, Any]:
-    """The record of the ladder, or, until one has been run whole, the first look at it."""
-    return load("ladder" if (RESULTS / "ladder.json").exists() else "first_look_h200")
-
-
 def outcome(record: dict, name: str, width: int, arithmetic: str = "float32") -> dict[str, Any]:
     """What a ladder's record says of a contestant at a width; empty if it was not run there."""
     for contestant in record["contestants"]:

@@ -66,4 +66,4 @@ def floor(record: dict[str, Any], contestant: dict[str, Any], width: int) -> flo
 
 def put() -> None:
     """Write the table of the ladder's record into the README."""
-    readme.put(readme.BEGIN, readme.ladder(results.ladder()))
+    readme.put(readme.BEGIN, readme.ladder(results.load("ladder")))

@@ -45,8 +45,6 @@ def ladder(record: dict[str, Any]) -> str:
     about = f"{record['what']}; {record['steps']} steps an epoch; medians, and in parentheses the "
     about += f"quartiles where they differ by more than {SPREAD:.0%}; {record['machine']}"
     about += f"{_states(record)}; {', '.join(versions)}; {record['date']}."
-    if missing := ", ".join(record.get("not_measured", ())):  # the first look, in part older
-        about += f" With a star: measured earlier, in another run. Not measured yet: {missing}."
     if changed := ", ".join(results.stale(record)):
         about += f"\n\n† Measured with other code: since then, {changed} changed."
     notes = [
@@ -69,8 +67,7 @@ def cell(outcome: dict[str, Any], best: float = 0) -> str:
     text = _digits(time := _median(outcome))
     text = f"**{text}**" if time == best else text
     low, high = outcome["wall"].get("quartiles", (time, time))
-    text += f" ({_digits(low)}–{_digits(high)})" if high - low > SPREAD * time else ""
-    return text + "*" * (outcome.get("measured") == "earlier")
+    return text + (f" ({_digits(low)}–{_digits(high)})" if high - low > SPREAD * time else "")
 
 
 def _digits(time: float) -> str:

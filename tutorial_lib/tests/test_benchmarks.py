@@ -18,7 +18,7 @@ from tutorial_lib.dataset import normalized
 from tutorial_lib.functions import binary_cross_entropy, sigmoid
 from tutorial_lib.tests.imports import without
 
-READ = ("published_h200", "first_look_h200")
+READ = ("published_h200",)
 SMALL = {"hidden": 8, "steps": 12, "repeats": 2}
 
 

@@ -35,7 +35,7 @@ def test_records_name_machine_and_versions():
     for path in results.RESULTS.glob("*.json"):
         record = results.load(path.stem)
         assert all(record[name] for name in ("what", "machine", "versions"))
-        assert path.stem in (*SOURCES, "arithmetics") or not record.get("sources")
+        assert path.stem in SOURCES or not record.get("sources")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -55,10 +55,13 @@ def test_the_table_in_the_readme_is_that_of_the_record():
 
 
 def test_the_record_in_the_readme_is_that_of_the_ladder():
-    ladder = results.ladder()
+    ladder = results.load("ladder")
     assert f"{readme.BEGIN}\n{readme.ladder(ladder)}\n{readme.END}" in README
     assert ladder["backend"] == "gpu"
     assert ladder["widths"] == [30, 512, 8192]
+    for contestant in ladder["contestants"]:
+        for outcome in contestant["widths"].values():
+            assert outcome.get("repeats", True), contestant["name"]  # as README says
 
 
 def test_the_numbers_in_the_readme_are_those_of_the_records():

@@ -77,7 +77,7 @@ def test_train_refuses_what_is_no_number_above_0():
         ("train --learning-rate inf", "--learning-rate finite and above 0"),
         ("train --learning-rate nan", "--learning-rate finite and above 0"),
         ("train --epochs 0", "--epochs must be at least 1"),
-        ("train --net one-kernel --hidden 513", "--net one-kernel --hidden 513: the kernel"),
+        ("train --net one-kernel --hidden 8449", "--net one-kernel --hidden 8449: the kernel"),
         ("train", "t10k-labels is damaged: delete it"),
         ("", "required: command"),
     ],

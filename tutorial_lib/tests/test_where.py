@@ -94,11 +94,11 @@ def test_the_phases_of_the_one_kernel_are_told_for_each_cut_and_precision(gpu, m
 
     monkeypatch.setattr(cuda, "train_epoch", train)
     monkeypatch.setattr(cuda, "epoch_phases", lambda *work: train(*work) or {"one": 1.4, "two": 3})
-    monkeypatch.setattr(cuda, "clusters_at_once", lambda launch: launch.cluster + 1)
+    monkeypatch.setattr(cuda, "clusters_at_once", lambda launch: 200 + launch.cluster)
     command_line.main(["phases"])
     rows = results.load("phases")["rows"]
     assert [(row["hidden"], row["blocks"], row["at_once"]) for row in rows[::2]] == [
-        (30, 16, 17), (30, 32, 17), (30, 64, 17), (512, 104, 9), (8192, 128, 2)
+        (30, 16, 216), (30, 32, 216), (30, 64, 216), (512, 104, 208), (8192, 128, 201)
     ]  # fmt: skip
     assert [row["precision"] for row in rows] == ["tf32x3", "tf32"] * 5
     assert (rows[2]["cut"], rows[9]["cut"]) == ([16, 16, 56], None)
