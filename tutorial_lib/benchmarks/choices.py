@@ -17,6 +17,7 @@ from tutorial_lib.networks.inplace import back_to_hidden, update_output
 from tutorial_lib.timing import measure
 
 COMPUTE = {FLOAT32: None, TF32: MatmulComputeType.COMPUTE_32F_FAST_TF32}
+WARM_UP = 40  # epochs, until the GPU has its full clock
 ORDERS = ("column-major", "row-major")
 FILES = "base epochs fused inplace inputs plans"
 SOURCES = *(f"networks/{name}.py" for name in FILES.split()), "graphs.py", "benchmarks/choices.py"
@@ -52,7 +53,7 @@ def of_epoch(width: int, arithmetic: str, **chosen: bool) -> dict[str, Any]:
     images, labels = normalized(True)
     with Chosen(784, width, 10, **options) as net:
         net.branch, net.whole_tiles = chosen["branch"], chosen["whole_tiles"]
-        times = measure(lambda: net.epoch(images, labels), repeats=15, warm_up=3)
+        times = measure(lambda: net.epoch(images, labels), repeats=15, warm_up=WARM_UP)
     quartiles = np.quantile(1e3 * times.wall, (0.25, 0.5, 0.75)).round(3).tolist()
     return {"width": width, "arithmetic": arithmetic, **chosen, "ms": quartiles}
 
