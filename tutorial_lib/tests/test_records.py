@@ -87,3 +87,17 @@ def test_the_times_of_the_own_kernel_on_the_first_pages_are_those_of_its_record(
     index = " ".join((readme.README.parent / "book" / "index.md").read_text("utf-8").split())
     assert f"takes {own} µs instead of {fused} in float32" in README
     assert f"the mask in {own} µs; cuBLASLt's two kernels take {fused} (" in index
+
+
+def test_the_lead_over_the_peers_in_the_readme_is_that_of_the_ladder():
+    record, leads = results.load("ladder"), []
+    for arithmetic in ("float32", "tf32"):
+        for width in (30, 512, 8192):
+            best = {"rung": [], "peer": []}
+            for c in record["contestants"]:
+                time = results.milliseconds(record, c["name"], width, arithmetic)
+                best[c["kind"]] += [time] if time and c["arithmetic"] == arithmetic else []
+            leads.append(f"{min(best['peer']) / min(best['rung']):.1f}")
+    text, (a, b, c, d, e, f) = " ".join(README.split()), leads
+    assert f"is {a}, {b} and {c} times as fast as the fastest peer in float32" in text
+    assert f"and {d}, {e} and {f} times in TF32" in text

@@ -19,7 +19,6 @@ STACK |= {"nvmath", "nvmath.bindings.cublasLt"} | {
     for name in ("Matmul", "MatmulComputeType", "MatmulEpilog", "MatmulOptions", "matmul")
 }
 # These need CUDA 13.
-STACK |= {"nvmath.device.Matmul", "nvmath.device.cublasdx_numba.pipeline_extensions"}
 
 
 def test_only_these_names_come_from_the_cuda_stack():
