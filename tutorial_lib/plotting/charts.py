@@ -88,9 +88,10 @@ def plot_timeline(
             end = max(start + length for start, length in spans)
             axis.annotate(note, (end, place), (4, 0), textcoords="offset points", va="center")
         axis.set_yticks(range(len(case)), list(case))
-        axis.set(ylim=(len(case) - 0.4, -0.6), xlim=(0, None))
+        axis.set(ylim=(len(case) - 0.4, -0.6))
         axis.set_title(title, loc="left")
         axis.grid(visible=False, axis="y")
+    axes[0, 0].set_xlim(0)  # of all, once all are drawn
     axes[-1, 0].set_xlabel(f"{unit} | {machine}")
 
 
