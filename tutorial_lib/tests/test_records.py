@@ -8,6 +8,7 @@ from tutorial_lib.benchmarks import (
     counters,
     eight_bits,
     elementwise,
+    errors,
     fusion,
     matmuls,
     own_epilog,
@@ -21,6 +22,7 @@ SOURCES = {
     "choices": choices.SOURCES,
     "counters": counters.SOURCES,
     "elementwise": elementwise.SOURCES,
+    "errors": errors.SOURCES,
     "fp8": eight_bits.SOURCES,
     "fusion": fusion.SOURCES,
     "kernels": profiler.SOURCES,
@@ -101,3 +103,14 @@ def test_the_lead_over_the_peers_in_the_readme_is_that_of_the_ladder():
     text, (a, b, c, d, e, f) = " ".join(README.split()), leads
     assert f"is {a}, {b} and {c} times as fast as the fastest peer in float32" in text
     assert f"and {d}, {e} and {f} times in TF32" in text
+
+
+def test_three_products_of_tf32_are_as_exact_as_cublas_in_float32():
+    rows = results.load("errors")["rows"]
+    for hidden in (30, 512, 8192):
+        at = {"hidden": hidden, "arithmetic": "float32"}
+        ours, cublas = (
+            results.find(rows, network=name, **at)["errors"] for name in ("one-kernel", "captured")
+        )
+        assert ours[0] <= cublas[0]  # of the weights that tensor cores compute
+        assert max(ours) <= max(cublas)

@@ -7,7 +7,7 @@ import pytest
 
 from tutorial_lib import backend, results
 from tutorial_lib.benchmarks import __main__ as command_line
-from tutorial_lib.benchmarks import counters, matmuls, timeline, trace
+from tutorial_lib.benchmarks import counters, errors, matmuls, timeline, trace
 from tutorial_lib.kernels import cuda, launches
 
 
@@ -144,3 +144,9 @@ def test_a_copy_moves_as_many_megabytes_as_it_says(monkeypatch):
 
     monkeypatch.setattr(matmuls, "in_a_graph", moved)
     assert matmuls.copied(2) == 2 * 2**20
+
+
+@pytest.mark.parametrize("name", ["one-kernel", "captured"])
+def test_the_error_of_a_gradient_is_that_of_float32(name):
+    found = errors.of_step(name, 30, None, 1)
+    assert 1e-9 < min(found) < max(found) < 1e-6
