@@ -226,6 +226,22 @@ def test_the_kernel_for_wide_layers_repeats_itself_to_the_bit_also_with_a_profil
     assert (len(phases), min(phases.values()) > 0) == (6, True)
 
 
+@pytest.mark.parametrize(("cut", "hidden", "bound"), [("narrow", 8, 3e-7), ("wide", 200, 6e-7)])
+def test_gradients_are_exact_although_tensor_cores_round_sums_down(
+    emulated, cut, hidden, bound, request
+):
+    """Long chains of additions would drift. The rate leaves only the gradients in the weights."""
+    if cut == "wide":
+        request.getfixturevalue("wide")
+    images, labels, found = network(hidden, steps=1)
+    exact = [parameter.astype("f8") for parameter in found]
+    first, images = [parameter.copy() for parameter in exact], abs(images)  # so that sums grow
+    cuda.train_epoch(images, labels, found, 1e6)
+    in_numpy.train_epoch(images.astype("f8"), labels, exact, 1e6)
+    for ours, theirs, before in zip(found, exact, first):
+        assert abs(ours - theirs).max() < bound * abs(theirs - before).max()
+
+
 def test_a_profile_counts_the_cycles_of_each_phase_and_changes_no_result(emulated):
     (images, labels, parameters), (*_, profiled) = network(5, steps=1), network(5, steps=1)
     cuda.train_epoch(images, labels, parameters, 0.1)
@@ -286,3 +302,12 @@ def test_a_kernel_is_compiled_for_each_gpu_that_is_current(monkeypatch):
         fake.cuda.Device.return_value.id = gpu
         cuda.run(launches.loss_and_gradient())
     assert fake.RawModule.call_count == 2
+
+
+def test_blocks_that_form_no_clusters_are_counted_by_multiprocessor(monkeypatch):
+    """Asked how many clusters of one block it runs, a driver says 0."""
+    monkeypatch.setattr(cuda, "xp", fake := MagicMock())
+    monkeypatch.setattr(cuda, "compiled", MagicMock())
+    fake.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor.return_value = 2
+    fake.cuda.Device.return_value.attributes = {"MultiProcessorCount": 114}
+    assert cuda.clusters_at_once(launches.epoch(8192)) == 228

@@ -205,9 +205,12 @@ static void mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
         for (int g = 0; g < 16; g++)
             for (int n = 0; n < 8; n++) {
                 float& sum = warp.lanes[g % 8 * 4 + n / 2].d[g / 8 * 2 + n % 2];
+                double exact = sum;
                 for (int k = 0; k < 8; k++)
-                    sum += warp.lanes[g % 8 * 4 + k % 4].a[g / 8 + k / 4 * 2]
-                           * warp.lanes[n * 4 + k % 4].b[k / 4];
+                    exact += (double)warp.lanes[g % 8 * 4 + k % 4].a[g / 8 + k / 4 * 2]
+                             * warp.lanes[n * 4 + k % 4].b[k / 4];
+                sum = exact;  // to nearest, and then towards 0, as tensor cores round
+                if (fabs(sum) > fabs(exact)) sum = nextafterf(sum, 0);
             }
     wait_at(warp, 32);
 }
