@@ -5,23 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from tutorial_lib.dataset import BATCH_SIZE, describe_dataset, normalized
-from tutorial_lib.distributed.data_parallel import train
 from tutorial_lib.distributed.ranks import Ranks, run
-from tutorial_lib.networks import NETWORKS
+from tutorial_lib.distributed.trainer import PARALLEL, on_ranks, train
+from tutorial_lib.networks import Graph, Loop, MnistNet, MnistNetInPlace, MnistNetNaive
 from tutorial_lib.timing import measure
 from tutorial_lib.training import test
+
+NETS = {"naive": (MnistNetNaive, Loop), "fused": (MnistNet, Loop)}
+NETS |= {"captured": (MnistNetInPlace, Graph)}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Be one rank of a training; argparse explains a wrong option."""
     parser = argparse.ArgumentParser(prog="tutorial_lib.distributed", description=__doc__)
     add = parser.add_argument
-    add("--net", choices=["fused", "naive"], default="fused")
+    add("--net", choices=list(NETS), default="fused")
+    add("--parallel", choices=list(PARALLEL), default="data", help="what is cut: batch or units")
     add("--hidden", type=int, default=30, metavar="UNITS")
     add("--epochs", type=int, default=1, help="counted from the first, resumed too")
     add("--batch", type=int, default=BATCH_SIZE, help="images of all ranks")
     add("--learning-rate", type=float, default=0.1)
-    add("--overlap", action="store_true", help="send the output layer's first")
     add("--checkpoint", type=Path, metavar="PATH", help="written after each epoch")
     add("--resume", action="store_true", help="go on from --checkpoint")
     add("--engine", choices=["nccl", "gloo"], help="NCCL needs a GPU for each rank")
@@ -33,13 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
     run(lambda ranks: work(ranks, **vars(options)), **group)
 
 
-def work(ranks: Ranks, net: str, hidden: int, **settings: Any) -> None:
+def work(ranks: Ranks, net: str, parallel: str, hidden: int, **settings: Any) -> None:
     """Train and test, as one rank; rank 0 prints."""
     ranks.gather(ranks.rank == 0 and len(normalized(True)))  # it downloads what is missing
     data = normalized(True)
-    with NETWORKS[net](784, hidden, 10) as model:
-        times = measure(lambda: train(ranks, model, data, **settings), repeats=1, warm_up=0)
-        accuracy = test(model)  # on every rank: no rank waits for another
+    network, launch = NETS[net]
+    with on_ranks(parallel, network, ranks, 784, hidden, 10, launch=launch) as model:
+        times = measure(lambda: train(model, data, **settings), repeats=1, warm_up=0)
+        ranks.place = "the test"  # on every rank
+        accuracy = test(model)
+        ranks.place = ""
     if ranks.rank == 0:
         print(f"Accuracy: {accuracy:.4f}")
         print(f"Weights: equal on {ranks.size} ranks, bit for bit")

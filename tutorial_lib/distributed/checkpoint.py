@@ -1,20 +1,22 @@
 """What a run needs to go on after its last finished epoch, in one file of plain arrays."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.backend import to_numpy
-from tutorial_lib.networks.base import PARAMETERS, MnistNetBase
+from tutorial_lib.backend import Array, to_numpy
 
 
-def save(path: Path, model: MnistNetBase, losses: list[float], epoch: int, settings: str) -> None:
-    """Write the parameters, the losses so far, and the number of finished epochs, atomically.
+def save(
+    path: Path, whole: Mapping[str, Array], losses: list[float], epoch: int, settings: str
+) -> None:
+    """Write the parameters by name, the losses so far, the number of finished epochs, atomically.
 
     At any time `path` is the old checkpoint or the new one. Raises OSError if it cannot be written.
     """
-    arrays = {name: to_numpy(getattr(model, name)) for name in PARAMETERS}
+    arrays = {name: to_numpy(parameter) for name, parameter in whole.items()}
     unfinished = path.with_name(f"{path.name}.tmp")  # in the same file system: can be renamed
     with unfinished.open("wb") as file:
         np.savez(file, **arrays, losses=np.array(losses), epoch=epoch, settings=settings)

@@ -1,17 +1,20 @@
-"""What a step should cost on p ranks: arithmetic, and a ring all-reduce. Chapter 12."""
+"""What a step should cost on p ranks: one rank's arithmetic, and an all-reduce. Chapter 12."""
 
-from bisect import bisect_right
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tutorial_lib.networks.base import step_flops
-
 
 def gradient_bytes(width: int) -> int:
-    """What travels in a step: the four gradients of 784-width-10 and the loss, in float32."""
-    return 4 * (784 * width + width + 10 * width + 10 + 1)
+    """What travels in a data-parallel step: the gradients of 784-width-10, in float32."""
+    return 4 * (784 * width + width + 10 * width + 10)
+
+
+def logit_bytes(batch: int) -> int:
+    """What travels in a tensor-parallel step: ten logits for each image, in float32."""
+    return 4 * 10 * batch
 
 
 @dataclass(frozen=True)
@@ -29,37 +32,46 @@ class Ring:
         return self.start + 2 * (ranks - 1) * (self.hop + size / ranks / self.bandwidth)
 
 
-def fit(ranks: Sequence[int], sizes: Sequence[float], seconds: Sequence[float]) -> Ring:
-    """The ring, with no `start`, that has the least squares of relative errors of `seconds`."""
-    p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
-    terms = np.stack([2 * (p - 1), 2 * (p - 1) / p * size], axis=1) / measured[:, None]
-    (hop, per_byte), *_ = np.linalg.lstsq(terms, np.ones(len(measured)), rcond=None)
-    return Ring(hop=float(hop), bandwidth=float(1 / per_byte))
-
-
 @dataclass(frozen=True)
-class Machine:
-    """Equal GPUs in a ring: `rate` operations a second each, `host` seconds to hand over a step."""
+class Protocols:
+    """Rings for messages of different lengths, of which the fastest is taken."""
 
-    rate: float
-    host: float
-    ring: Ring
+    rings: tuple[Ring, ...]
 
-    def seconds(self, ranks: int, width: int, batch: int) -> float:
-        """For a step of `batch` images over all ranks; nothing overlaps but host and GPU."""
-        compute = step_flops(width, batch) / ranks / self.rate
-        return max(self.host, compute + self.ring.seconds(ranks, gradient_bytes(width)))
+    def seconds(self, ranks: int, size: float) -> float:
+        """For an all-reduce of `size` bytes over `ranks` ranks."""
+        return min(ring.seconds(ranks, size) for ring in self.rings)
 
-    def speedup(self, ranks: int, width: int, batch: int) -> float:
-        """How many times faster than one GPU: the same batch, split. Strong scaling."""
-        return self.seconds(1, width, batch) / self.seconds(ranks, width, batch)
 
-    def efficiency(self, ranks: int, width: int, batch: int) -> float:
-        """One GPU's time over that of `ranks`: `batch` images on each. Weak scaling."""
-        return self.seconds(1, width, batch) / self.seconds(ranks, width, ranks * batch)
+def fit(
+    ranks: Sequence[int], sizes: Sequence[float], seconds: Sequence[float], protocols: int = 1
+) -> Protocols:
+    """The rings with the least squares of relative errors of `seconds`, (points,).
 
-    def width_that_pays(self, ranks: int, batch: int, *, speedup: float = 1.0) -> int | None:
-        """The least width at which `ranks` GPUs are more than `speedup` times faster, or None."""
-        widths = range(1, 10**6)  # the speed-up grows with the width
-        found = bisect_right(widths, speedup, key=lambda width: self.speedup(ranks, width, batch))
-        return widths[found] if found < len(widths) else None
+    With several protocols, a part of the sizes belongs to each: as leaves the smallest errors.
+    `start` is fitted only where `ranks` differ. Raises ValueError for too few points.
+    """
+    p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
+    columns = [2 * (p - 1), 2 * (p - 1) / p * size] + [np.ones(len(p))] * (len(set(ranks)) > 1)
+    terms = np.stack(columns, axis=1) / measured[:, None]
+
+    def rings(cuts: Sequence[float]) -> Protocols:
+        found = []
+        for low, high in zip([0, *cuts], [*cuts, np.inf]):
+            part = terms[(low <= size) & (size < high)]
+            (hop, per_byte, *start), *_ = np.linalg.lstsq(part, np.ones(len(part)), rcond=None)
+            found.append(Ring(float(hop), float(1 / per_byte), *map(float, start)))
+        return Protocols(tuple(found))
+
+    def error(model: Protocols) -> float:
+        return sum((model.seconds(*point) / t - 1) ** 2 for *point, t in zip(p, size, measured))
+
+    edges, least = sorted(set(size)), terms.shape[1]
+    cuts = [
+        cut
+        for cut in itertools.combinations(edges[1:], protocols - 1)
+        if np.histogram(size, [0, *cut, np.inf])[0].min() >= least
+    ]
+    if not cuts:
+        raise ValueError(f"{protocols} protocols cannot be told apart by {len(size)} points")
+    return min(map(rings, cuts), key=error)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tutorial_lib import backend
-from tutorial_lib.backend import xp
+from tutorial_lib.backend import Array, xp
+from tutorial_lib.reference import streams
 
 
 class Ranks:
@@ -30,13 +31,30 @@ class Ranks:
         self._begun: deque = deque(maxlen=1000)  # further ahead of the GPU than a host gets
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def begin_sum(self, tensor: Any) -> Any:
-        """Begin to sum `tensor` over the ranks, in place on each; wait() for what it returns."""
+    def sum(self, *arrays: Array, mean: bool = False) -> None:
+        """Each array becomes the sum of all ranks' at its place, or their mean: dense, float32.
+
+        In the order of CuPy's current stream; a graph can capture it, with NCCL.
+        """
+        streams.launch(self._sum, arrays, mean)
+
+    def _sum(self, arrays: tuple[Array, ...], mean: bool) -> None:
+        import torch
         from torch import distributed
 
-        work = distributed.all_reduce(tensor, async_op=True)
-        self._begun.append((time.monotonic(), self.place, work.is_completed))
-        return work
+        options = distributed.AllreduceCoalescedOptions()
+        mean_in_nccl = mean and self.engine == "nccl"
+        options.reduceOp = getattr(distributed.ReduceOp, "AVG" if mean_in_nccl else "SUM")
+        with same_stream() as captures:
+            options.asyncOp = not captures
+            tensors = [torch.from_dlpack(x if x.flags.c_contiguous else x.T) for x in arrays]
+            work = distributed.group.WORLD.allreduce_coalesced(tensors, options)
+            if not captures:  # then it has yet to begin, and there is nothing to watch
+                self._begun.append((time.monotonic(), self.place, work.is_completed))
+                work.wait()
+        if mean and not mean_in_nccl:
+            for x in arrays:
+                x /= self.size
 
     def gather(self, what: Any = None) -> list[Any]:
         """What each rank gives, a Python object, once every rank has come here."""
@@ -68,17 +86,26 @@ def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any
 
 
 @contextmanager
-def shared_stream(gpu: int) -> Iterator[None]:
-    """A block in which one new stream of `gpu` is the current one of CuPy, nvmath and torch."""
+def same_stream() -> Iterator[bool]:
+    """A block in which torch's current stream is CuPy's; says whether that is being captured."""
+    import torch
+
+    if backend.name == "cpu":
+        yield False
+        return
+    stream = xp.cuda.get_current_stream()
+    with torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)):
+        yield stream.is_capturing()
+
+
+@contextmanager
+def gpu_of_its_own(gpu: int) -> Iterator[None]:
+    """A block in which CuPy and torch use that GPU, and CuPy a stream that waits for no other."""
     import torch
 
     xp.cuda.Device(gpu).use()  # before anything is allocated
     torch.cuda.set_device(gpu)
-    xp.cuda.Device().synchronize()  # what the default streams began is done
-    with (
-        xp.cuda.Stream(non_blocking=True) as stream,  # nvmath takes CuPy's
-        torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)),
-    ):
+    with xp.cuda.Stream(non_blocking=True):  # nvmath takes CuPy's
         yield
 
 
@@ -102,7 +129,7 @@ def run(work: Callable[[Ranks], None], engine: str | None = None, timeout: float
     engines = "cpu:gloo,cuda:nccl" if engine == "nccl" else engine  # objects travel on the CPU
     stdout = os.dup(1)
     try:
-        with shared_stream(rank % gpus) if gpus else nullcontext():
+        with gpu_of_its_own(rank % gpus) if gpus else nullcontext():
             os.dup2(2, 1)  # gloo greets
             limit = timedelta(seconds=timeout + 300)  # a slow start; later the watch comes first
             distributed.init_process_group(engines, timeout=limit)

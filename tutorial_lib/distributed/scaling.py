@@ -1,71 +1,150 @@
-"""`python -m tutorial_lib.distributed.scaling`: steps on two ranks, and the all-reduce alone."""
+"""`python -m tutorial_lib.distributed.scaling 2`: steps on two ranks, and the all-reduce alone.
 
+Several numbers of ranks, `2 4`, are measured one after the other, into one record.
+"""
+
+import json
 import os
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
-from tutorial_lib.distributed.gradients import FlatGradients
+from tutorial_lib.distributed.data_parallel import InPlaceDataParallel, OverlappedDataParallel
 from tutorial_lib.distributed.ranks import Ranks, run, torchrun
-from tutorial_lib.networks import MnistNetNaive
+from tutorial_lib.distributed.trainer import on_ranks
+from tutorial_lib.graphs import CapturedWork
+from tutorial_lib.networks import MnistNetInPlace
 from tutorial_lib.timing import measure
 
-WIDTHS, BATCHES = (30, 512, 2048, 8192), (256, 4096)
-BYTES = [4**k for k in range(3, 14)]  # of an all-reduce; fewer do not make a ring of chunks
-BLOCK = 0.03  # seconds of a sample: so many calls that the start of the first does not count
+WIDTHS, BATCHES = (30, 512, 2048, 8192), (256, 1024, 4096, 16384)
+if backend.name == "cpu":
+    WIDTHS, BATCHES = (30, 256, 1024), (256, 1024)
+BYTES = [2**k for k in range(6, 27)]  # of an all-reduce
+IN_PIECES = [(8192, 512), (8192, 8192), (2048, 8192)]  # width and batch where W_h travels in four
+BLOCK = 0.04  # seconds of a sample: so many calls that the start of the first does not count
 REPEATS = 15
+SOURCES = [f"distributed/{name}.py" for name in ("data_parallel", "tensor_parallel", "ranks")]
+SOURCES += ["distributed/scaling.py", "networks/inplace.py", "networks/plans.py", "graphs.py"]
 
 
-def time_calls(ranks: Ranks, call: Callable[[], Any]) -> dict[str, Any]:
-    """A summary of this rank's seconds per call."""
-    ranks.gather()
-    once = measure(call, repeats=3).wall.min()
-    times = ranks.gather(1 + int(BLOCK / once))[0]  # all ranks call as often
-    block = measure(lambda: [call() for _ in range(times)], repeats=REPEATS, warm_up=0)
+class NoRanks:
+    """In place of `Ranks`, for a process alone: what would travel stays."""
+
+    def sum(self, *arrays: Any, mean: bool) -> None:
+        """Leave the arrays as they are."""
+
+
+class InFourPieces(OverlappedDataParallel):
+    """W_h in four pieces: each travels while the next is computed."""
+
+    pieces = 4
+
+
+def time_calls(
+    call: Callable[[], Any], *, ranks: Ranks | None = None, captured: bool = True
+) -> dict[str, Any]:
+    """A summary of the seconds per call: in a graph of many on a GPU, otherwise from Python."""
+    times = 1 + int(BLOCK / measure(call, repeats=3).wall.min())
+    times = ranks.gather(times)[0] if ranks else times  # all ranks call as often
+
+    def calls() -> None:
+        for _ in range(times):
+            call()
+
+    if not captured or backend.name == "cpu":
+        return results.summary(measure(calls, repeats=REPEATS).wall / times)
+    graph = CapturedWork(calls)
+    block = measure(graph.replay, repeats=REPEATS)
+    graph.free()
     return results.summary(block.wall / times)
 
 
-def time_step(ranks: Ranks, size: int, width: int, batch: int, mode: str) -> dict[str, Any]:
-    """A training step of `batch` images on each of the first `size` ranks; the others are idle."""
-    images = xp.random.default_rng(ranks.rank).standard_normal((batch, 784), dtype=xp.float32)
-    labels = xp.arange(batch) % 10
-    model = MnistNetNaive(784, width, 10)
-    gradients = FlatGradients(model, ranks)
-
-    def step() -> None:
-        if mode != "compute":
-            gradients.compute(images, labels, overlap=mode == "overlap")
-            gradients.update(1e-4)
-        elif ranks.rank < size:
-            model.step(images, labels, gradients.loss, 1e-4)
-
-    point = {"ranks": size, "width": width, "batch_per_rank": batch, "mode": mode}
-    return point | time_calls(ranks, step)
+def time_step(net: Any, batch: int, ranks: Ranks | None = None) -> dict[str, Any]:
+    """A training step of `net`, which is freed, on a batch: of this process, or over all ranks."""
+    with net:
+        images = xp.random.default_rng(0).standard_normal((batch, 784), dtype=xp.float32)
+        labels, loss = xp.arange(batch) % 10, xp.zeros(1, dtype=xp.float32)
+        if ranks:
+            images, labels, _ = net.share(images, labels, batch)
+        return time_calls(lambda: net.step(images, labels, loss, 1e-4), ranks=ranks)
 
 
-def scale(ranks: Ranks) -> None:
-    """Measure as one of two ranks; rank 0 writes the record."""
-    import torch
+def batches(size: int) -> list[int]:
+    """The images of a step over all ranks: as many as one takes alone, and as many for each."""
+    return sorted({*BATCHES, *(size * batch for batch in BATCHES)})
 
-    steps, sums = [], []
-    for width, batch in product(WIDTHS, BATCHES):
-        for part, mode in product((batch // 2, batch), ("compute", "exchange", "overlap")):
-            steps.append(time_step(ranks, 2, width, part, mode))
-        steps.append(time_step(ranks, 1, width, batch, "compute"))
-    for size in BYTES:
-        tensor = torch.from_dlpack(xp.zeros(size // 4, dtype=xp.float32))
-        times = time_calls(ranks, lambda t=tensor: ranks.begin_sum(t).wait())
-        sums.append({"ranks": 2, "bytes": size} | times)
-    if ranks.rank == 0:
-        hardware = "one CPU core per rank" if backend.name == "cpu" else results.machine()
-        record = {"engine": ranks.engine, "hardware": hardware, "net": "naive"}
-        ending = "" if ranks.engine == "nccl" else f"_gloo_{backend.name}"
-        results.write(f"scaling{ending}", record | {"all_reduce": sums, "steps": steps})
+
+def alone(size: int) -> list[tuple[int, int]]:
+    """Width and batch of a rank alone: of each point, and of what a rank computes of it."""
+    points = set(product(WIDTHS, BATCHES))
+    for width, batch in product(WIDTHS, batches(size)):
+        points |= {(width, batch // size), (width // size, batch)}
+    return sorted(points)
+
+
+def scale(ranks: Ranks) -> dict[str, list]:
+    """Measure as one of several ranks; the rows of all, which rank 0 prints as they come."""
+    steps, sums, size = [], [], ranks.size
+
+    def note(rows: list, times: dict[str, Any], **point: Any) -> None:
+        rows.append(point | times)
+        if ranks.rank == 0:
+            print(point, times["median"], flush=True)
+
+    kinds = {"none": MnistNetInPlace, "data": partial(InPlaceDataParallel, NoRanks())}
+    points = [(*point, kind) for point, kind in product(alone(size), kinds)]
+    for width, batch, kind in points[ranks.rank :: size]:
+        times = time_step(kinds[kind](784, width, 10), batch)
+        note(steps, times, ranks=1, width=width, batch=batch, parallel=kind)
+    steps = [row for rows in ranks.gather(steps) for row in rows]
+    points = list(product(WIDTHS, batches(size), ("data", "overlap", "tensor")))
+    for width, batch, parallel in points + [(*point, "pieces") for point in IN_PIECES]:
+        if parallel == "pieces":
+            net = InFourPieces(ranks, 784, width, 10)
+        else:
+            net = on_ranks(parallel, MnistNetInPlace, ranks, 784, width, 10)
+        times = time_step(net, batch, ranks)
+        note(steps, times, ranks=size, width=width, batch=batch, parallel=parallel)
+    for in_graph, length in product((True, False), BYTES):
+        array = xp.zeros(length // 4, dtype=xp.float32)
+        times = time_calls(partial(ranks.sum, array), ranks=ranks, captured=in_graph)
+        note(sums, times, ranks=size, bytes=length, captured=in_graph)
+    return {"steps": steps, "all_reduce": sums}
+
+
+def main(sizes: Sequence[int]) -> None:
+    """Measure on each number of ranks, and write the record."""
+    found: dict[str, list] = {"steps": [], "all_reduce": []}
+    engine = "nccl" if backend.name == "gpu" else "gloo"
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "rows.json")
+            torchrun(size, "tutorial_lib.distributed.scaling", path, engine, check=True)
+            for name, rows in json.loads(path.read_text(encoding="utf-8")).items():
+                found[name] += rows
+    head = {"engine": engine, "hardware": results.machine(), "net": "inplace"}
+    ending = "" if engine == "nccl" else "_gloo_cpu"
+    results.write(f"scaling{ending}", head | found, sources=SOURCES)
+
+
+def be_a_rank(path: str, engine: str) -> None:
+    """Measure; rank 0 writes the rows to `path`."""
+
+    def work(ranks: Ranks) -> None:
+        rows = scale(ranks)
+        if ranks.rank == 0:
+            Path(path).write_text(json.dumps(rows), encoding="utf-8")
+
+    run(work, engine, 600.0)
 
 
 if __name__ == "__main__" and "RANK" in os.environ:
-    run(scale)
+    be_a_rank(*sys.argv[1:])
 elif __name__ == "__main__":
-    torchrun(2, "tutorial_lib.distributed.scaling", check=True)
+    main([int(size) for size in sys.argv[1:]] or [2])
