@@ -1,6 +1,9 @@
 """How ranks are started, and a rank in its group: its stream, its collectives, its watch."""
 
+import faulthandler
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -8,7 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ class Ranks:
         self.engine, self.timeout, self.place = engine, timeout, ""
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._begun: deque = deque(maxlen=1000)  # further ahead of the GPU than a host gets
+        host = socket.gethostname()
+        self._pids = [pid for name, pid in self.gather((host, os.getpid())) if name == host]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def begin_sum(self, tensor: Any) -> Any:
@@ -51,18 +56,26 @@ class Ranks:
     def _watch(self) -> None:
         """A thread, because with NCCL the host may wait for the GPU, and that has no limit."""
         while True:
+            # Written in C, it ends the process if some call keeps this loop from running.
+            faulthandler.dump_traceback_later(self.timeout + 5, exit=True)
             time.sleep(0.1)
             for start, place, is_done in self._begun.copy():
                 if place and time.monotonic() - start > self.timeout and not is_done():
                     lost = f"another rank died, or kept this one waiting for {self.timeout:g} s"
+                    for pid in self._pids:  # torchrun cannot end a stopped process
+                        with suppress(OSError, AttributeError):  # gone, or Windows
+                            os.kill(pid, signal.SIGCONT)
                     end(f"{place}: rank {self.rank} of {self.size}: {lost}")
 
 
-def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any:
+def torchrun(ranks: int, module: str, *arguments: object, restarts: int = 0, **options: Any) -> Any:
     """Run ``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, a thread per rank.
-    `options` go to `subprocess.run`; returns its CompletedProcess, with text."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
-    command = [*launcher, "--standalone", "-m", module, *map(str, arguments)]
+
+    When a rank is lost, all begin again, up to `restarts` times. `options` go to `subprocess.run`;
+    returns its CompletedProcess, with text.
+    """
+    flags = f"--standalone --nproc-per-node={ranks} --max-restarts={restarts} -m {module}"
+    command = [sys.executable, "-m", "torch.distributed.run", *flags.split(), *map(str, arguments)]
     root, environment = Path(__file__).parents[2], os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, text=True, cwd=root, env=environment, **options)
 
@@ -97,15 +110,18 @@ def run(work: Callable[[Ranks], None], engine: str | None = None, timeout: float
     from torch import distributed
 
     gpus = xp.cuda.runtime.getDeviceCount() if backend.name == "gpu" else 0
-    rank, size = (int(os.environ.get(f"LOCAL_{name}", 1)) for name in ("RANK", "WORLD_SIZE"))
-    engine = engine or ("nccl" if size <= gpus else "gloo")
+    local, here = (int(os.environ.get(f"LOCAL_{name}", 1)) for name in ("RANK", "WORLD_SIZE"))
+    engine = engine or ("nccl" if here <= gpus else "gloo")
     engines = "cpu:gloo,cuda:nccl" if engine == "nccl" else engine  # objects travel on the CPU
     stdout = os.dup(1)
     try:
-        with shared_stream(rank % gpus) if gpus else nullcontext():
+        with shared_stream(local % gpus) if gpus else nullcontext():
             os.dup2(2, 1)  # gloo greets
             limit = timedelta(seconds=timeout + 300)  # a slow start; later the watch comes first
-            distributed.init_process_group(engines, timeout=limit)
+            store, rank, size = next(distributed.rendezvous("env://", timeout=limit))
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives it
+            group = {"store": distributed.PrefixStore(attempt, store), "timeout": limit}
+            distributed.init_process_group(engines, rank=rank, world_size=size, **group)
             os.dup2(stdout, 1)
             work(Ranks(engine, timeout))
             distributed.destroy_process_group()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,30 +68,39 @@ def everything(ranks: Ranks, folder: Path) -> None:
 
 
 def faulty(ranks: Ranks, folder: Path) -> None:
-    """Train until, in the second epoch, the last rank dies, hangs or stops: the folder's name."""
+    """Train until, in the second epoch, the last rank dies, hangs or stops: the folder's name.
+
+    Restarted, all ranks stay: the losses and weights are those of a training without a pause.
+    """
     (folder / f"{os.getpid()}.pid").touch()
-    passes = []
+    first, passes = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", []
+    is_lost = first and ranks.rank == ranks.size - 1
 
     class Faulty(MnistNetNaive):
         def forward(self, x):
             passes.append(x)
-            if len(passes) == 14 and ranks.rank == ranks.size - 1:
+            if len(passes) == 14 and is_lost:
                 (folder / "fault").touch()
                 if folder.name != "hang":
                     os.kill(os.getpid(), getattr(signal, folder.name))
                 time.sleep(1000)
             return super().forward(x)
 
-    if ranks.rank == ranks.size - 1:
+    if is_lost:
         time.sleep(ranks.timeout + 1)  # a slow start: no rank is lost
     options = {"epochs": 3, "batch": BATCH, "checkpoint": folder / "checkpoint.npz"}
-    train(ranks, Faulty(784, 30, 10), sample(), **options)
+    model, unbroken = Faulty(784, 30, 10), MnistNetNaive(784, 30, 10)
+    losses = train(ranks, model, sample(), **options, resume=True)
+    del options["checkpoint"]
+    assert losses == train(ranks, unbroken, sample(), **options)
+    np.testing.assert_array_equal(flat(model), flat(unbroken))
 
 
-def faulty_device(ranks: Ranks, folder: Path) -> None:
+def faulty_device(ranks: Ranks, folder: Path, library: type = ctypes.CDLL) -> None:
     """`faulty` on a stand-in for NCCL: what a lost rank does not join keeps the host in C code.
 
     The host goes on to the next batches. It is kept when it reads what the device has computed.
+    `library` either lets other threads of Python run meanwhile, or, as PyDLL, does not.
     """
     begin_sum, stuck = ranks.begin_sum, []
 
@@ -105,14 +115,17 @@ def faulty_device(ranks: Ranks, folder: Path) -> None:
                     stuck.append(self)
 
     def read(value):
-        while stuck:
+        if stuck:
             (folder / "read").touch()
-            ctypes.CDLL(None).usleep(100_000)
+            library(None).sleep(1000)
         return to_numpy(value)
 
     ranks.begin_sum = lambda tensor: Work(begin_sum(tensor))
     data_parallel.to_numpy = data_parallel.float = read
     faulty(ranks, folder)
+
+
+faulty_lock = partial(faulty_device, library=ctypes.PyDLL)
 
 
 def small_scaling(ranks: Ranks, folder: Path) -> None:

@@ -33,9 +33,20 @@ def test_another_run_is_refused_with_both_settings_and_a_new_one_overwrites_noth
     other, new = RUN.replace("256", "128"), "run.* cannot become a new checkpoint, "
     message = f"run.npz is of another run: {RUN}; this is {other}"
     refused = [(saved, True, message), (saved, False, f"{new}it is there: --resume")]
-    for path, resume, message in [*refused, (saved / "run", False, f"{new}no such folder")]:
+    refused += [(saved / "run", resume, f"{new}no such folder") for resume in (True, False)]
+    for path, resume, message in refused:
         with pytest.raises(ValueError, match=message):
             checkpoint.load(path, other, resume=resume)
+
+
+def test_without_a_checkpoint_resume_begins_anew_and_says_so(tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    for resume, said in {
+        False: "",
+        True: f"No checkpoint at {path} yet: from the first epoch\n",
+    }.items():
+        assert checkpoint.load(path, RUN, resume=resume) == {}
+        assert capsys.readouterr().out == said
 
 
 def test_nothing_is_unpickled(saved):
