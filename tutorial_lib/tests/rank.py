@@ -163,4 +163,6 @@ def streams(ranks: Ranks, folder: Path) -> None:
 if __name__ == "__main__":
     scenario = globals()[sys.argv[1]]
     where, engine, timeout = Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    # Restarted, rank 1 comes late: until then rank 0 might take its old address for the new one.
+    time.sleep(int(os.environ["RANK"]) * int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
     run(lambda ranks: scenario(ranks, where), engine=engine, timeout=timeout)
