@@ -56,8 +56,7 @@ class Ranks:
     def _watch(self) -> None:
         """A thread, because with NCCL the host may wait for the GPU, and that has no limit."""
         while True:
-            # Written in C, it ends the process if some call keeps this loop from running.
-            faulthandler.dump_traceback_later(self.timeout + 5, exit=True)
+            faulthandler.dump_traceback_later(self.timeout + 5, exit=True)  # if a call keeps Python
             time.sleep(0.1)
             for start, place, is_done in self._begun.copy():
                 if place and time.monotonic() - start > self.timeout and not is_done():
@@ -70,10 +69,8 @@ class Ranks:
 
 def torchrun(ranks: int, module: str, *arguments: object, restarts: int = 0, **options: Any) -> Any:
     """Run ``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, a thread per rank.
-
     When a rank is lost, all begin again, up to `restarts` times. `options` go to `subprocess.run`;
-    returns its CompletedProcess, with text.
-    """
+    returns its CompletedProcess, with text."""
     flags = f"--standalone --nproc-per-node={ranks} --max-restarts={restarts} -m {module}"
     command = [sys.executable, "-m", "torch.distributed.run", *flags.split(), *map(str, arguments)]
     root, environment = Path(__file__).parents[2], os.environ | {"OMP_NUM_THREADS": "1"}
@@ -119,9 +116,9 @@ def run(work: Callable[[Ranks], None], engine: str | None = None, timeout: float
             os.dup2(2, 1)  # gloo greets
             limit = timedelta(seconds=timeout + 300)  # a slow start; later the watch comes first
             store, rank, size = next(distributed.rendezvous("env://", timeout=limit))
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives it
-            group = {"store": distributed.PrefixStore(attempt, store), "timeout": limit}
-            distributed.init_process_group(engines, rank=rank, world_size=size, **group)
+            # torchrun's restart keeps the store, and in it the addresses of the ranks before.
+            store = distributed.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+            distributed.init_process_group(engines, None, limit, size, rank, store)
             os.dup2(stdout, 1)
             work(Ranks(engine, timeout))
             distributed.destroy_process_group()
