@@ -112,6 +112,8 @@ def run(work: Callable[[Ranks], None], engine: str | None = None, timeout: float
     engines = "cpu:gloo,cuda:nccl" if engine == "nccl" else engine  # objects travel on the CPU
     stdout = os.dup(1)
     try:
+        if engine == "nccl" and here > gpus:
+            raise ValueError(f"NCCL needs a GPU for each rank: {here} ranks here, {gpus} GPUs")
         with shared_stream(local % gpus) if gpus else nullcontext():
             os.dup2(2, 1)  # gloo greets
             limit = timedelta(seconds=timeout + 300)  # a slow start; later the watch comes first

@@ -93,14 +93,17 @@ def test_the_command_line_prints_what_one_process_prints(tmp_path, capsys):
     np.testing.assert_allclose(np.load(path)["losses"], losses, atol=1e-6)
 
 
-def test_a_refusal_is_one_message(tmp_path):
+def test_a_refusal_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_BACKEND", "cpu")
     path = tmp_path / "run.npz"
     with MnistNet(784, 30, 10) as model:
         checkpoint.save(path, model, [], 1, "of another time")
     other = f"error: {path} is of another run: of another time; "  # which rank 0 alone says
     rate = "error: the learning rate must be finite and above 0"  # which all would say
-    for message, options in {other: ["--resume"], rate: ["--learning-rate", "nan"]}.items():
-        options += ["--checkpoint", path, "--engine", "gloo"]
+    nccl = "error: NCCL needs a GPU for each rank: 2 ranks here, 0 GPUs"
+    refused = {other: ["--resume"], rate: ["--learning-rate", "nan"], nccl: ["--engine", "nccl"]}
+    for message, options in refused.items():
+        options = ["--engine", "gloo", *options, "--checkpoint", path]
         run = torchrun(2, "tutorial_lib.distributed", *options)
         assert run.returncode
         assert run.stderr.count(message) == run.stderr.count("error: ") == 1
