@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--batch", type=int, default=BATCH_SIZE, help="images of all ranks")
     add("--learning-rate", type=float, default=0.1)
     add("--checkpoint", type=Path, metavar="PATH", help="written after each epoch")
-    add("--resume", action="store_true", help="go on from --checkpoint")
+    add("--resume", action="store_true", help="go on from --checkpoint, if any")
     add("--engine", choices=["nccl", "gloo"], help="NCCL needs a GPU for each rank")
     add("--timeout", type=float, default=60.0, metavar="SECONDS", help="to wait for a rank")
     options = parser.parse_args(arguments)

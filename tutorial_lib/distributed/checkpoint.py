@@ -26,12 +26,14 @@ def save(
 
 
 def load(path: Path, settings: str, *, resume: bool) -> dict[str, np.ndarray]:
-    """The arrays that `save` wrote, to resume from; none for a new run. Raises ValueError for the
-    checkpoint of other settings, or one that a new run would overwrite."""
-    if not resume:
-        if path.exists() or not path.parent.is_dir():
-            why = "it is there: --resume goes on from it" if path.exists() else "no such folder"
-            raise ValueError(f"{path} cannot become a new checkpoint, {why}")
+    """The arrays that `save` wrote, to resume from; none for a new run, which is what `resume` is
+    before the first save. Raises ValueError if `path` is of other settings or would be lost."""
+    if not path.parent.is_dir() or (path.exists() and not resume):
+        why = "it is there: --resume goes on from it" if path.exists() else "no such folder"
+        raise ValueError(f"{path} cannot become a new checkpoint, {why}")
+    if not path.exists():
+        if resume:
+            print(f"No checkpoint at {path} yet: from the first epoch", flush=True)
         return {}
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)

@@ -1,7 +1,7 @@
 """What a step should cost on p ranks: one rank's arithmetic, and an all-reduce. Chapter 12."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +75,20 @@ def fit(
     if not cuts:
         raise ValueError(f"{protocols} protocols cannot be told apart by {len(size)} points")
     return min(map(rings, cuts), key=error)
+
+
+def predicted(
+    alone: Mapping[tuple[str, int, int], float],
+    link: Protocols,
+    parallel: str,
+    ranks: int,
+    width: int,
+    batch: int,
+) -> float:
+    """Seconds of a step: what one rank takes for its share, `alone`, and what travels, by `link`.
+
+    `alone` has the seconds by ("none" or "data", width, batch); `parallel` is "data" or "tensor".
+    """
+    if parallel == "tensor":
+        return alone["none", width // ranks, batch] + link.seconds(ranks, logit_bytes(batch))
+    return alone["data", width, batch // ranks] + link.seconds(ranks, gradient_bytes(width))

@@ -1,6 +1,9 @@
 """How ranks are started, and a rank in its group: its stream, its collectives, its watch."""
 
+import faulthandler
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -8,7 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ class Ranks:
         self.engine, self.timeout, self.place = engine, timeout, ""
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._begun: deque = deque(maxlen=1000)  # further ahead of the GPU than a host gets
+        host = socket.gethostname()
+        self._pids = [pid for name, pid in self.gather((host, os.getpid())) if name == host]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def sum(self, *arrays: Array, mean: bool = False) -> None:
@@ -48,13 +53,18 @@ class Ranks:
         with same_stream() as captures:
             options.asyncOp = not captures
             tensors = [torch.from_dlpack(x if x.flags.c_contiguous else x.T) for x in arrays]
-            work = distributed.group.WORLD.allreduce_coalesced(tensors, options)
+            work = self._begin(tensors, options)
             if not captures:  # then it has yet to begin, and there is nothing to watch
                 self._begun.append((time.monotonic(), self.place, work.is_completed))
                 work.wait()
         if mean and not mean_in_nccl:
             for x in arrays:
                 x /= self.size
+
+    def _begin(self, tensors: list, options: Any) -> Any:
+        from torch import distributed
+
+        return distributed.group.WORLD.allreduce_coalesced(tensors, options)
 
     def gather(self, what: Any = None) -> list[Any]:
         """What each rank gives, a Python object, once every rank has come here."""
@@ -69,18 +79,23 @@ class Ranks:
     def _watch(self) -> None:
         """A thread, because with NCCL the host may wait for the GPU, and that has no limit."""
         while True:
+            faulthandler.dump_traceback_later(self.timeout + 5, exit=True)  # if a call keeps Python
             time.sleep(0.1)
             for start, place, is_done in self._begun.copy():
                 if place and time.monotonic() - start > self.timeout and not is_done():
                     lost = f"another rank died, or kept this one waiting for {self.timeout:g} s"
+                    for pid in self._pids:  # torchrun cannot end a stopped process
+                        with suppress(OSError, AttributeError):  # gone, or Windows
+                            os.kill(pid, signal.SIGCONT)
                     end(f"{place}: rank {self.rank} of {self.size}: {lost}")
 
 
-def torchrun(ranks: int, module: str, *arguments: object, **options: Any) -> Any:
+def torchrun(ranks: int, module: str, *arguments: object, restarts: int = 0, **options: Any) -> Any:
     """Run ``torchrun --standalone --nproc-per-node RANKS -m MODULE ARGUMENTS``, a thread per rank.
-    `options` go to `subprocess.run`; returns its CompletedProcess, with text."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
-    command = [*launcher, "--standalone", "-m", module, *map(str, arguments)]
+    When a rank is lost, all begin again, up to `restarts` times. `options` go to `subprocess.run`;
+    returns its CompletedProcess, with text."""
+    flags = f"--standalone --nproc-per-node={ranks} --max-restarts={restarts} -m {module}"
+    command = [sys.executable, "-m", "torch.distributed.run", *flags.split(), *map(str, arguments)]
     root, environment = Path(__file__).parents[2], os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, text=True, cwd=root, env=environment, **options)
 
@@ -124,15 +139,20 @@ def run(work: Callable[[Ranks], None], engine: str | None = None, timeout: float
     from torch import distributed
 
     gpus = xp.cuda.runtime.getDeviceCount() if backend.name == "gpu" else 0
-    rank, size = (int(os.environ.get(f"LOCAL_{name}", 1)) for name in ("RANK", "WORLD_SIZE"))
-    engine = engine or ("nccl" if size <= gpus else "gloo")
+    local, here = (int(os.environ.get(f"LOCAL_{name}", 1)) for name in ("RANK", "WORLD_SIZE"))
+    engine = engine or ("nccl" if here <= gpus else "gloo")
     engines = "cpu:gloo,cuda:nccl" if engine == "nccl" else engine  # objects travel on the CPU
     stdout = os.dup(1)
     try:
-        with gpu_of_its_own(rank % gpus) if gpus else nullcontext():
+        if engine == "nccl" and here > gpus:
+            raise ValueError(f"NCCL needs a GPU for each rank: {here} ranks here, {gpus} GPUs")
+        with gpu_of_its_own(local % gpus) if gpus else nullcontext():
             os.dup2(2, 1)  # gloo greets
             limit = timedelta(seconds=timeout + 300)  # a slow start; later the watch comes first
-            distributed.init_process_group(engines, timeout=limit)
+            store, rank, size = next(distributed.rendezvous("env://", timeout=limit))
+            # torchrun's restart keeps the store, and in it the addresses of the ranks before.
+            store = distributed.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+            distributed.init_process_group(engines, None, limit, size, rank, store)
             os.dup2(stdout, 1)
             work(Ranks(engine, timeout))
             distributed.destroy_process_group()

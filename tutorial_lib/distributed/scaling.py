@@ -16,17 +16,17 @@ from typing import Any
 from tutorial_lib import backend, results
 from tutorial_lib.backend import xp
 from tutorial_lib.distributed.data_parallel import InPlaceDataParallel, OverlappedDataParallel
-from tutorial_lib.distributed.ranks import Ranks, run, torchrun
-from tutorial_lib.distributed.trainer import on_ranks
+from tutorial_lib.distributed.ranks import Ranks, run, same_stream, torchrun
+from tutorial_lib.distributed.trainer import PARALLEL, on_ranks
 from tutorial_lib.graphs import CapturedWork
 from tutorial_lib.networks import MnistNetInPlace
 from tutorial_lib.timing import measure
 
 WIDTHS, BATCHES = (30, 512, 2048, 8192), (256, 1024, 4096, 16384)
+COMPARED = [(30, 256), (2048, 4096), (8192, 256), (8192, 4096)]  # width, images each: with others
 if backend.name == "cpu":
-    WIDTHS, BATCHES = (30, 256, 1024), (256, 1024)
+    WIDTHS, BATCHES, COMPARED = (30, 256, 1024), (256, 1024), [(30, 256), (1024, 1024)]
 BYTES = [2**k for k in range(6, 27)]  # of an all-reduce
-IN_PIECES = [(8192, 512), (8192, 8192), (2048, 8192)]  # width and batch where W_h travels in four
 BLOCK = 0.04  # seconds of a sample: so many calls that the start of the first does not count
 REPEATS = 15
 SOURCES = [f"distributed/{name}.py" for name in ("data_parallel", "tensor_parallel", "ranks")]
@@ -75,6 +75,26 @@ def time_step(net: Any, batch: int, ranks: Ranks | None = None) -> dict[str, Any
         return time_calls(lambda: net.step(images, labels, loss, 1e-4), ranks=ranks)
 
 
+def torch_step(width: int, batch: int) -> Callable[[], None]:
+    """The peer: a step by PyTorch's DistributedDataParallel, on this rank's share of a batch."""
+    import torch
+    from torch import nn
+
+    device = "cuda" if backend.name == "gpu" else "cpu"
+    images, targets = torch.randn(batch, 784, device=device), torch.rand(batch, 10, device=device)
+    net = nn.Sequential(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10)).to(device)
+    net, loss = nn.parallel.DistributedDataParallel(net), nn.BCEWithLogitsLoss()
+    descent = torch.optim.SGD(net.parameters(), lr=1e-4)
+
+    def step() -> None:
+        with same_stream():
+            descent.zero_grad()
+            loss(net(images), targets).backward()
+            descent.step()
+
+    return step
+
+
 def batches(size: int) -> list[int]:
     """The images of a step over all ranks: as many as one takes alone, and as many for each."""
     return sorted({*BATCHES, *(size * batch for batch in BATCHES)})
@@ -103,14 +123,16 @@ def scale(ranks: Ranks) -> dict[str, list]:
         times = time_step(kinds[kind](784, width, 10), batch)
         note(steps, times, ranks=1, width=width, batch=batch, parallel=kind)
     steps = [row for rows in ranks.gather(steps) for row in rows]
-    points = list(product(WIDTHS, batches(size), ("data", "overlap", "tensor")))
-    for width, batch, parallel in points + [(*point, "pieces") for point in IN_PIECES]:
-        if parallel == "pieces":
-            net = InFourPieces(ranks, 784, width, 10)
-        else:
-            net = on_ranks(parallel, MnistNetInPlace, ranks, 784, width, 10)
+    for width, batch, parallel in product(WIDTHS, batches(size), PARALLEL):
+        net = on_ranks(parallel, MnistNetInPlace, ranks, 784, width, 10)
         times = time_step(net, batch, ranks)
         note(steps, times, ranks=size, width=width, batch=batch, parallel=parallel)
+    for width, each in COMPARED:
+        point = {"ranks": size, "width": width, "batch": size * each}
+        times = time_step(InFourPieces(ranks, 784, width, 10), size * each, ranks)
+        note(steps, times, **point, parallel="pieces")
+        times = time_calls(torch_step(width, each), ranks=ranks, captured=False)
+        note(steps, times, **point, parallel="torch")
     for in_graph, length in product((True, False), BYTES):
         array = xp.zeros(length // 4, dtype=xp.float32)
         times = time_calls(partial(ranks.sum, array), ranks=ranks, captured=in_graph)
@@ -122,15 +144,15 @@ def main(sizes: Sequence[int]) -> None:
     """Measure on each number of ranks, and write the record."""
     found: dict[str, list] = {"steps": [], "all_reduce": []}
     engine = "nccl" if backend.name == "gpu" else "gloo"
+    head = {"engine": engine, "unit": "seconds a call"}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "rows.json")
             torchrun(size, "tutorial_lib.distributed.scaling", path, engine, check=True)
             for name, rows in json.loads(path.read_text(encoding="utf-8")).items():
                 found[name] += rows
-    head = {"engine": engine, "hardware": results.machine(), "net": "inplace"}
-    ending = "" if engine == "nccl" else "_gloo_cpu"
-    results.write(f"scaling{ending}", head | found, sources=SOURCES)
+        ending = "" if engine == "nccl" else "_gloo_cpu"
+        results.write(f"scaling{ending}", head | found, sources=SOURCES)
 
 
 def be_a_rank(path: str, engine: str) -> None:

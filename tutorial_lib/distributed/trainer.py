@@ -69,7 +69,7 @@ def train(
         ranks.place = f"epoch {epoch + 1}"
         latest = model.epoch(images, labels, learning_rate=learning_rate, batch_size=share)
         ranks.sum(latest, mean=True)  # of each batch: the loss of all its images
-        latest = latest.tolist()
+        latest = to_numpy(latest).tolist()
         for step in range(0, len(latest) if ranks.rank == 0 else 0, 20):
             print(f"Batch {step}  Loss: {latest[step]:.4f}", flush=True)
         losses += latest
