@@ -48,17 +48,19 @@ def fit(
 ) -> Protocols:
     """The rings with the least squares of relative errors of `seconds`, (points,).
 
-    With several protocols, a part of the sizes belongs to each: as leaves the smallest errors.
+    With several protocols, a range of the messages' lengths belongs to each, so that the errors
+    are smallest.
     `start` is fitted only where `ranks` differ. Raises ValueError for too few points.
     """
     p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
+    length = size / p
     columns = [2 * (p - 1), 2 * (p - 1) / p * size] + [np.ones(len(p))] * (len(set(ranks)) > 1)
     terms = np.stack(columns, axis=1) / measured[:, None]
 
     def rings(cuts: Sequence[float]) -> Protocols:
         found = []
         for low, high in zip([0, *cuts], [*cuts, np.inf]):
-            part = terms[(low <= size) & (size < high)]
+            part = terms[(low <= length) & (length < high)]
             (hop, per_byte, *start), *_ = np.linalg.lstsq(part, np.ones(len(part)), rcond=None)
             found.append(Ring(float(hop), float(1 / per_byte), *map(float, start)))
         return Protocols(tuple(found))
@@ -66,11 +68,11 @@ def fit(
     def error(model: Protocols) -> float:
         return sum((model.seconds(*point) / t - 1) ** 2 for *point, t in zip(p, size, measured))
 
-    edges, least = sorted(set(size)), terms.shape[1]
+    edges, least = sorted(set(length)), terms.shape[1]
     cuts = [
         cut
         for cut in itertools.combinations(edges[1:], protocols - 1)
-        if np.histogram(size, [0, *cut, np.inf])[0].min() >= least
+        if np.histogram(length, [0, *cut, np.inf])[0].min() >= least
     ]
     if not cuts:
         raise ValueError(f"{protocols} protocols cannot be told apart by {len(size)} points")

@@ -52,7 +52,8 @@ class Ranks:
         options.reduceOp = getattr(distributed.ReduceOp, "AVG" if mean_in_nccl else "SUM")
         with same_stream() as captures:
             options.asyncOp = not captures
-            tensors = [torch.from_dlpack(x if x.flags.c_contiguous else x.T) for x in arrays]
+            dense = (x if x.flags.c_contiguous else x.T for x in arrays)
+            tensors = [torch.from_dlpack(x).view(-1) for x in dense]  # the same memory
             work = self._begin(tensors, options)
             if not captures:  # then it has yet to begin, and there is nothing to watch
                 self._begun.append((time.monotonic(), self.place, work.is_completed))
