@@ -45,27 +45,29 @@ class Ranks:
 
     def _sum(self, arrays: tuple[Array, ...], mean: bool) -> None:
         import torch
-        from torch import distributed
 
-        options = distributed.AllreduceCoalescedOptions()
         mean_in_nccl = mean and self.engine == "nccl"
-        options.reduceOp = getattr(distributed.ReduceOp, "AVG" if mean_in_nccl else "SUM")
         with same_stream() as captures:
-            options.asyncOp = not captures
             dense = (x if x.flags.c_contiguous else x.T for x in arrays)
             tensors = [torch.from_dlpack(x).view(-1) for x in dense]  # the same memory
-            work = self._begin(tensors, options)
-            if not captures:  # then it has yet to begin, and there is nothing to watch
+            works = self._begin(tensors, "AVG" if mean_in_nccl else "SUM", not captures)
+            for work in () if captures else works:  # captured, it has yet to begin
                 self._begun.append((time.monotonic(), self.place, work.is_completed))
                 work.wait()
         if mean and not mean_in_nccl:
             for x in arrays:
                 x /= self.size
 
-    def _begin(self, tensors: list, options: Any) -> Any:
+    def _begin(self, tensors: list, operation: str, is_async: bool) -> list:
+        """What is begun: one collective for all tensors with NCCL, one for each with gloo."""
         from torch import distributed
 
-        return distributed.group.WORLD.allreduce_coalesced(tensors, options)
+        operation = getattr(distributed.ReduceOp, operation)
+        if self.engine == "gloo":
+            return [distributed.all_reduce(x, operation, async_op=True) for x in tensors]
+        options = distributed.AllreduceCoalescedOptions()
+        options.reduceOp, options.asyncOp = operation, is_async
+        return [distributed.group.WORLD.allreduce_coalesced(tensors, options)]
 
     def gather(self, what: Any = None) -> list[Any]:
         """What each rank gives, a Python object, once every rank has come here."""

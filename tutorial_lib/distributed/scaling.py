@@ -27,6 +27,8 @@ COMPARED = [(30, 256), (2048, 4096), (8192, 256), (8192, 4096)]  # width, images
 if backend.name == "cpu":
     WIDTHS, BATCHES, COMPARED = (30, 256, 1024), (256, 1024), [(30, 256), (1024, 1024)]
 BYTES = [2**k for k in range(6, 27)]  # of an all-reduce
+# Of an all-reduce: one array, such as the logits; or four, as the gradients of a network are.
+SHAPES = [(1,), (784 / 795, 10 / 795, 1 / 795, 1 / 795)]
 BLOCK = 0.04  # seconds of a sample: so many calls that the start of the first does not count
 REPEATS = 15
 SOURCES = [f"distributed/{name}.py" for name in ("data_parallel", "tensor_parallel", "ranks")]
@@ -47,7 +49,7 @@ class InFourPieces(OverlappedDataParallel):
 
 
 def time_calls(
-    call: Callable[[], Any], *, ranks: Ranks | None = None, captured: bool = True
+    call: Callable[[], Any], ranks: Ranks | None = None, *, captured: bool = True
 ) -> dict[str, Any]:
     """A summary of the seconds per call: in a graph of many on a GPU, otherwise from Python."""
     times = 1 + int(BLOCK / measure(call, repeats=3).wall.min())
@@ -72,19 +74,19 @@ def time_step(net: Any, batch: int, ranks: Ranks | None = None) -> dict[str, Any
         labels, loss = xp.arange(batch) % 10, xp.zeros(1, dtype=xp.float32)
         if ranks:
             images, labels, _ = net.share(images, labels, batch)
-        return time_calls(lambda: net.step(images, labels, loss, 1e-4), ranks=ranks)
+        return time_calls(lambda: net.step(images, labels, loss, 1e-4), ranks)
 
 
-def torch_step(width: int, batch: int) -> Callable[[], None]:
-    """The peer: a step by PyTorch's DistributedDataParallel, on this rank's share of a batch."""
+def torch_step(width: int, batch: int, *, parallel: bool) -> Callable[[], None]:
+    """The peer: a step of PyTorch on a rank's share of a batch, with DistributedDataParallel."""
     import torch
     from torch import nn
 
     device = "cuda" if backend.name == "gpu" else "cpu"
     images, targets = torch.randn(batch, 784, device=device), torch.rand(batch, 10, device=device)
     net = nn.Sequential(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10)).to(device)
-    net, loss = nn.parallel.DistributedDataParallel(net), nn.BCEWithLogitsLoss()
-    descent = torch.optim.SGD(net.parameters(), lr=1e-4)
+    net = nn.parallel.DistributedDataParallel(net) if parallel else net
+    loss, descent = nn.BCEWithLogitsLoss(), torch.optim.SGD(net.parameters(), lr=1e-4)
 
     def step() -> None:
         with same_stream():
@@ -128,15 +130,16 @@ def scale(ranks: Ranks) -> dict[str, list]:
         times = time_step(net, batch, ranks)
         note(steps, times, ranks=size, width=width, batch=batch, parallel=parallel)
     for width, each in COMPARED:
-        point = {"ranks": size, "width": width, "batch": size * each}
         times = time_step(InFourPieces(ranks, 784, width, 10), size * each, ranks)
-        note(steps, times, **point, parallel="pieces")
-        times = time_calls(torch_step(width, each), ranks=ranks, captured=False)
-        note(steps, times, **point, parallel="torch")
-    for in_graph, length in product((True, False), BYTES):
-        array = xp.zeros(length // 4, dtype=xp.float32)
-        times = time_calls(partial(ranks.sum, array), ranks=ranks, captured=in_graph)
-        note(sums, times, ranks=size, bytes=length, captured=in_graph)
+        note(steps, times, ranks=size, width=width, batch=size * each, parallel="pieces")
+        for several in (True, False):
+            times = time_calls(torch_step(width, each, parallel=several), ranks, captured=False)
+            ranked = size if several else 1
+            note(steps, times, ranks=ranked, width=width, batch=ranked * each, parallel="torch")
+    for in_graph, parts, length in product((True, False), SHAPES, BYTES):
+        arrays = [xp.zeros(1 + int(part * length - 1) // 4, dtype=xp.float32) for part in parts]
+        times = time_calls(partial(ranks.sum, *arrays), ranks, captured=in_graph)
+        note(sums, times, ranks=size, bytes=length, arrays=len(parts), captured=in_graph)
     return {"steps": steps, "all_reduce": sums}
 
 

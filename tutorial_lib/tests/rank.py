@@ -136,7 +136,7 @@ def faulty_device(ranks: Ranks, folder: Path, library: type = ctypes.CDLL) -> No
             library(None).sleep(1000)
         return to_numpy(value)
 
-    ranks._begin = lambda *arguments: Work(begin(*arguments))
+    ranks._begin = lambda *arguments: [Work(work) for work in begin(*arguments)]
     trainer.to_numpy = read
     faulty(ranks, folder)
 
@@ -146,7 +146,7 @@ faulty_lock = partial(faulty_device, library=ctypes.PyDLL)
 
 def small_scaling(ranks: Ranks, folder: Path) -> None:
     """The scaling benchmark, small; the record goes into the folder."""
-    scaling.WIDTHS, scaling.BATCHES, scaling.BYTES, scaling.REPEATS = (4,), (4,), (64, 256), 3
+    scaling.WIDTHS, scaling.BATCHES, scaling.BYTES, scaling.REPEATS = (4,), (4,), (2**12, 2**13), 3
     scaling.COMPARED, scaling.BLOCK = [(4, 8)], 0.002
     rows = scaling.scale(ranks)
     if ranks.rank == 0:
