@@ -147,7 +147,8 @@ def main(sizes: Sequence[int]) -> None:
     """Measure on each number of ranks, and write the record."""
     found: dict[str, list] = {"steps": [], "all_reduce": []}
     engine = "nccl" if backend.name == "gpu" else "gloo"
-    head = {"engine": engine, "unit": "seconds a call"}
+    what = "steps of 784-H-10 on ranks of one host, float32, in-place network; the all-reduce alone"
+    head = {"what": what, "engine": engine, "unit": "seconds a call"}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "rows.json")

@@ -16,6 +16,7 @@ from tutorial_lib.benchmarks import (
     readme,
     timeline,
 )
+from tutorial_lib.distributed import scaling
 
 README = readme.README.read_text()
 SOURCES = {
@@ -29,6 +30,8 @@ SOURCES = {
     "matmuls": matmuls.SOURCES,
     "own_epilog": own_epilog.SOURCES,
     "phases": timeline.PHASE_SOURCES,
+    "scaling": scaling.SOURCES,  # by `python -m tutorial_lib.distributed.scaling`, as the next
+    "scaling_gloo_cpu": scaling.SOURCES,
     "step_timeline": timeline.SOURCES,  # by the command `timeline`
 }
 
