@@ -85,7 +85,8 @@ def check(rows):
     assert sums == set(product({p[1] for p in shares}, (1, 4), (True, False)))
 
 
-def test_the_benchmark_measures_what_the_chapter_reads(tmp_path):
+def test_the_benchmark_measures_what_the_chapter_reads(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_BACKEND", "cpu")
     torchrun(2, "tutorial_lib.tests.rank", "small_scaling", tmp_path, "gloo", 60, check=True)
     rows = json.loads((tmp_path / "rows.json").read_text())
     check(rows)
