@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.epochs < 1 or not options.timeout > 0 or (options.resume and not options.checkpoint):
         parser.error("--epochs are at least 1, --timeout is above 0, --resume needs --checkpoint")
+    able = [net for net in NETS if issubclass(NETS[net][0], tuple(PARALLEL[options.parallel]))]
+    if options.net not in able:
+        parser.error(f"--parallel {options.parallel} needs --net {' or '.join(able)}")
     group = {name: vars(options).pop(name) for name in ("engine", "timeout")}
     run(lambda ranks: work(ranks, **vars(options)), **group)
 

@@ -21,7 +21,7 @@ from tutorial_lib.distributed import scaling, trainer
 from tutorial_lib.distributed.__main__ import NETS
 from tutorial_lib.distributed.ranks import Ranks, run
 from tutorial_lib.distributed.trainer import on_ranks, train
-from tutorial_lib.networks import Loop, MnistNet, MnistNetNaive
+from tutorial_lib.networks import Graph, Loop, MnistNet, MnistNetInPlace, MnistNetNaive
 
 BATCH, IMAGES, EPOCHS = 128, 1300, 2  # ten batches, and a partial one to be dropped
 RUNS = ["naive data", "fused data", "captured data", "captured overlap"]
@@ -83,33 +83,44 @@ def everything(ranks: Ranks, folder: Path) -> None:
     assert not options["checkpoint"].exists()
 
 
-def faulty(ranks: Ranks, folder: Path) -> None:
+def faulty(
+    ranks: Ranks,
+    folder: Path,
+    network: type = MnistNetNaive,
+    method: str = "forward",
+    last_call: int = 14,
+    launch: type = Loop,
+) -> None:
     """Train until, in the second epoch, the last rank dies, hangs or stops: the folder's name.
 
     Restarted, all ranks stay: the losses and weights are those of a training without a pause.
     """
     (folder / f"{os.getpid()}.pid").touch()
-    first, passes = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", []
+    first, calls = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", []
     is_lost = first and ranks.rank == ranks.size - 1
 
-    class Faulty(MnistNetNaive):
-        def forward(self, x):
-            passes.append(x)
-            if len(passes) == 14 and is_lost:
-                (folder / "fault").touch()
-                if folder.name != "hang":
-                    os.kill(os.getpid(), getattr(signal, folder.name))
-                time.sleep(1000)
-            return super().forward(x)
+    def called(self, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) == last_call and is_lost:
+            (folder / "fault").touch()
+            if folder.name != "hang":
+                os.kill(os.getpid(), getattr(signal, folder.name))
+            time.sleep(1000)
+        return getattr(network, method)(self, *arguments, **options)
 
     if is_lost:
         time.sleep(ranks.timeout + 1)  # a slow start: no rank is lost
     options = {"epochs": 3, "batch": BATCH, "checkpoint": folder / "checkpoint.npz"}
-    model, unbroken = (on_ranks("data", x, ranks, 784, 30, 10) for x in (Faulty, MnistNetNaive))
+    kinds = type("Faulty", (network,), {method: called}), network
+    model, unbroken = (on_ranks("data", x, ranks, 784, 30, 10, launch=launch) for x in kinds)
     losses = train(model, sample(), **options, resume=True)
     del options["checkpoint"]
     assert losses == train(unbroken, sample(), **options)
     np.testing.assert_array_equal(flat(model.parameters), flat(unbroken.parameters))
+
+
+# One epoch is one graph: the others have launched theirs, and wait for it.
+faulty_graph = partial(faulty, network=MnistNetInPlace, method="epoch", last_call=2, launch=Graph)
 
 
 def faulty_device(ranks: Ranks, folder: Path, library: type = ctypes.CDLL) -> None:
