@@ -11,11 +11,11 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from tutorial_lib import plotting, xp
-from tutorial_lib.distributed.ring import ring_all_reduce
 from tutorial_lib.kernels import launches
 from tutorial_lib.plotting import grids
 from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, styled
 from tutorial_lib.reference.epilogs import mask_shape
+from tutorial_lib.tests.lesson import lesson
 
 DRAWINGS = sorted((Path(__file__).parents[2] / "book/_static/drawings").glob("*.svg"))
 
@@ -168,7 +168,7 @@ def test_drawings_say_what_the_code_does():
     assert totals == pytest.approx([size / 1e6 for size in sums], rel=2e-3)
     ranks = [np.arange(1, 5) * 10**rank for rank in range(4)]
     cells = [*map(str, np.ravel(ranks))]
-    for _ in ring_all_reduce(ranks):
+    for _ in lesson(12, "ring_all_reduce")(ranks):
         cells += map(str, np.ravel(ranks))
     assert [text for text in texts["ring"] if text.isdigit()] == cells
     wide = launches.epoch(8192)

@@ -4,7 +4,10 @@ import json
 from collections import Counter
 from itertools import product
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tutorial_lib import MnistNet, results, xp
 from tutorial_lib.distributed import scaling
@@ -17,6 +20,21 @@ from tutorial_lib.distributed.cost import (
     predicted,
 )
 from tutorial_lib.distributed.ranks import torchrun
+from tutorial_lib.tests.lesson import lesson
+
+ring_all_reduce = lesson(12, "ring_all_reduce")
+
+
+@given(ranks=st.integers(1, 7), n=st.integers(0, 20), seed=st.integers(0, 99))
+def test_the_ring_leaves_the_sum_everywhere_and_sends_one_chunk_at_a_time(ranks, n, seed):
+    arrays = list(np.random.default_rng(seed).integers(-9, 9, (ranks, n)))
+    before, total, steps = np.stack(arrays), sum(arrays), 0
+    for steps, _ in enumerate(ring_all_reduce(arrays), start=1):  # noqa: B007
+        assert ((np.stack(arrays) != before).sum(axis=1) <= -(-n // ranks)).all()
+        before = np.stack(arrays)
+    assert steps == 2 * (ranks - 1)
+    for array in arrays:
+        np.testing.assert_array_equal(array, total)
 
 
 def test_counts_are_those_of_the_network():
