@@ -129,6 +129,18 @@ def test_a_first_page_is_light_over_the_wire(page, server, visit):
     assert sent < 1.5e6, f"{page} costs {sent / 1e6:.2f} MB"
 
 
+def test_a_solution_is_folded_on_the_screen_and_open_on_paper(visit):
+    opened = visit((BOOK / "notebooks" / "10_your_own_epilog.html").as_uri())
+    solutions = opened.locator("details.solution")
+    titles = solutions.locator("summary").all_inner_texts()
+    assert titles == [f"Solution of exercise 10.{i}" for i in (1, 2, 3)]
+    assert opened.locator("details.solution .cell").count() == 3
+    assert not opened.locator("details.solution[open]").count()
+    assert opened.locator("p", has_text="Exercise 10.2").is_visible(), "not folded with the first"
+    opened.emulate_media(media="print")
+    opened.wait_for_function("document.querySelectorAll('details.solution[open]').length == 3")
+
+
 def test_search_finds_an_epilog(server, visit):
     opened = visit(server + "search.html?q=DRELU")
     opened.wait_for_selector("#search-results li a")
