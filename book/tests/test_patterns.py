@@ -27,7 +27,7 @@ def test_each_pattern_says_when_what_it_costs_and_what_it_prevents(section):
     assert section.count("```python") == 1
     for part in ("**When.**", "**Cost.**", "**Without it**", "**Derived in**"):
         assert section.count(part) == 1
-    assert "{doc}`../notebooks/" in section.partition("**Derived in**")[2]
+    assert "{doc}`chapter " in section.partition("**Derived in**")[2]
 
 
 def test_every_speed_is_in_the_record():
