@@ -136,7 +136,7 @@ def test_a_solution_is_folded_on_the_screen_and_open_on_paper(visit):
     assert titles == [f"Solution of exercise 10.{i}" for i in (1, 2, 3)]
     assert opened.locator("details.solution .cell").count() == 3
     assert not opened.locator("details.solution[open]").count()
-    assert opened.locator("p", has_text="Exercise 10.2").is_visible(), "not folded with the first"
+    assert opened.locator("p", has_text="Exercise 10.2:").is_visible(), "not folded with the first"
     opened.emulate_media(media="print")
     opened.wait_for_function("document.querySelectorAll('details.solution[open]').length == 3")
 
