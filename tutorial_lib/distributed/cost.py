@@ -48,9 +48,8 @@ def fit(
 ) -> Protocols:
     """The rings with the least squares of relative errors of `seconds`, (points,).
 
-    With several protocols, a range of the messages' lengths belongs to each, so that the errors
-    are smallest.
-    `start` is fitted only where `ranks` differ. Raises ValueError for too few points.
+    With several protocols, a range of message lengths belongs to each, cut where the errors are
+    smallest. `start` is fitted only where `ranks` differ. Raises ValueError for too few points.
     """
     p, size, measured = (np.asarray(values, dtype=float) for values in (ranks, sizes, seconds))
     length = size / p

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from tutorial_lib import backend
 from tutorial_lib.backend import Array, to_numpy
 from tutorial_lib.dataset import BATCH_SIZE
 from tutorial_lib.distributed import checkpoint as checkpoints
@@ -13,7 +14,7 @@ from tutorial_lib.distributed.data_parallel import (
     OverlappedDataParallel,
 )
 from tutorial_lib.distributed.tensor_parallel import TensorParallel
-from tutorial_lib.networks import MnistNet, MnistNetInPlace
+from tutorial_lib.networks import Graph, MnistNet, MnistNetInPlace
 from tutorial_lib.networks.base import MnistNetBase
 
 # How a network can be cut, and for which classes each way is made.
@@ -54,6 +55,8 @@ def train(
     training goes on from it, and `epochs` counts from the first. Raises ValueError.
     """
     ranks = model.ranks
+    if backend.name == "gpu" and ranks.engine == "gloo" and isinstance(model.launch, Graph):
+        raise ValueError("a CUDA graph cannot hold gloo's sums: it needs NCCL, a GPU for each rank")
     images, labels = model.check_epoch(*data, learning_rate, batch)
     sizes = f"{model.units} units, {len(images)} images in batches of {batch}"
     settings = f"{type(model).__name__}, {sizes}, learning rate {learning_rate}"
@@ -75,7 +78,7 @@ def train(
         losses += latest
         ranks.place = f"after epoch {epoch + 1}"
         check_equal(model, ranks.place)
-        whole = model.gather()
+        whole = model.gather() if checkpoint else None  # from all ranks
         if keeps:
             checkpoints.save(checkpoint, whole, losses, epoch + 1, settings)
     ranks.place = ""  # from here on, ranks may be apart

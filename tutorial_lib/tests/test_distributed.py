@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 
 from tutorial_lib import MnistNet, backend, train, xp
 from tutorial_lib.backend import to_numpy
-from tutorial_lib.distributed import checkpoint, ranks
+from tutorial_lib.distributed import checkpoint, ranks, trainer
 from tutorial_lib.distributed.__main__ import NETS, main
 from tutorial_lib.distributed.data_parallel import InPlaceDataParallel, OverlappedDataParallel
 from tutorial_lib.distributed.scaling import InFourPieces
@@ -179,6 +180,25 @@ def test_with_overlap_the_output_layer_travels_while_the_hidden_layer_is_compute
 def test_cupy_waits_for_torch(engine, tmp_path):
     run = torchrun(2, "tutorial_lib.tests.rank", "streams", tmp_path, engine, 60)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_a_sum_in_a_graph_is_begun_on_its_stream_and_watched_only_outside(captures, monkeypatch):
+    group, begun = object.__new__(ranks.Ranks), []
+    vars(group).update(engine="nccl", place="here", size=2, _begun=[])
+    work = SimpleNamespace(wait=lambda: begun.append("waited"), is_completed=lambda: True)
+    vars(group)["_begin"] = lambda tensors, *how: begun.append(how) or [work]
+    monkeypatch.setattr(ranks, "same_stream", lambda: nullcontext(captures))
+    group.sum(xp.ones(3, dtype=xp.float32), mean=True)
+    assert begun == ([("AVG", False)] if captures else [("AVG", True), "waited"])
+    assert len(group._begun) == (not captures)
+
+
+def test_a_graph_on_a_gpu_is_refused_without_nccl(monkeypatch):
+    monkeypatch.setattr(trainer.backend, "name", "gpu")
+    model = SimpleNamespace(ranks=SimpleNamespace(engine="gloo"), launch=Graph())
+    with pytest.raises(ValueError, match="cannot hold gloo's sums: it needs NCCL"):
+        trainer.train(model, ())
 
 
 def lose(folder, engine, scenario, fault, restarts=0):
