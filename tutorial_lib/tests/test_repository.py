@@ -98,11 +98,49 @@ def test_nothing_that_a_page_shows_is_private(path):
 
 
 @EACH
-def test_every_chapter_has_an_exercise_and_its_solution(path):
-    titles = re.findall(r"\*\*(Exercise|Solution of exercise) (\d+\.\d+)", path.read_text())
+def test_exercises_have_a_hint_a_scaffold_with_blanks_and_a_solution(path):
+    """At least three a chapter; what `check` says of each is executed in test_notebooks."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["source"]]
+    whole = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    titles = re.findall(r"\*\*(Exercise|Solution of exercise) (\d+\.\d+)", whole)
     exercises = [f"{int(path.name[:2])}.{i}" for i in range(1, len(titles) // 2 + 1)]
     assert titles == [(kind, n) for n in exercises for kind in ("Exercise", "Solution of exercise")]
-    assert exercises
+    kinds = [next(iter({"exercise", "solution"} & tags(cell)), None) for cell in cells]
+    places = [i for i, kind in enumerate(kinds) if kind == "exercise"]
+    assert len(places) >= 3
+    for i in places:
+        task, check, scaffold, why, solution = cells[i - 2 : i + 3]
+        number = re.search(r"\*\*Exercise (\d+\.\d+): ", "".join(task["source"]))[1]
+        called = f"check_{number.replace('.', '_')}("
+        assert "<details><summary>Hint</summary>\n\n" in "".join(task["source"])
+        assert f"def {called}" in "".join(check["source"])
+        assert 2 <= "".join(scaffold["source"]).count("...") <= 4
+        assert f"**Solution of exercise {number}**" in "".join(why["source"])
+        assert kinds[i + 2] == "solution"
+        assert len(solution["metadata"]["wrong"]) >= 2
+        for cell, last in ((scaffold, "Not yet: fill in the blanks"), (solution, "Right.")):
+            assert called in "".join(cell["source"])
+            assert "".join(cell["outputs"][-1]["text"]).splitlines()[-1].startswith(last)
+
+
+@EACH
+def test_what_a_page_folds_jupyterlab_folds_too(path):
+    for cell in code_cells(path):
+        folded = bool({"hide-input", "solution"} & tags(cell))
+        assert folded == cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+
+
+@EACH
+def test_what_is_shown_of_the_library_is_less_than_a_fifth_of_a_chapter(path):
+    """The rest is the chapter's own: text, cells that a reader can change, and what they print."""
+    lines = {True: 0, False: 0}
+    for cell in json.loads(path.read_text())["cells"]:
+        lines[False] += len(cell["source"])
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            listing = "".join(data.get("text/markdown", "")).startswith("```")
+            lines[listing] += len(data.get("text/plain", output.get("text", ())))
+    assert lines[True] < sum(lines.values()) / 5
 
 
 @EACH
