@@ -1,7 +1,8 @@
 """`python book/tools/climb.py` writes the figures of the ladder, from its record.
 
 In book/_static these are ladder.svg, the ladder at three widths; rungs.svg, a few rungs at 30
-units, for the landing page; and preview.png, those rungs as Chromium draws them, for links. It also writes what ladder.svg shows, in words, into the pages that have it.
+units, for the landing page; and preview.png, those rungs as Chromium draws them, for links. It also
+writes what ladder.svg shows, in words, into the pages that have it.
 """
 
 import re
