@@ -65,6 +65,9 @@ def test_the_landing_page_s_bars_are_as_long_as_their_times():
     assert list(shown)[-2:] == ["JAX, the fastest peer", "one kernel for the epoch"]
     lengths = [float(bar.get("d").split("H")[1]) for bar in root.findall("{*}path")[::2]]
     plain = lengths[0]
+    colors = [bar.get("stroke") for bar in root.findall("{*}path")[::2]]
+    blue, orange = "#2a6f97", "#b8551f"  # of rungs and peers, as in the large figure
+    assert colors == [orange, orange, blue, blue, blue, orange, blue]
     for length, ms in zip(lengths, shown.values(), strict=True):
         assert abs(length / plain - ms / shown["plain, in CuPy"]) < 0.01
     assert shown["fused, like NVIDIA's code"] > shown["plain, in CuPy"]  # as the page says

@@ -90,7 +90,10 @@ def few(record: dict[str, Any]) -> str:
     framework = re.match(r"[\w.]+", fastest["name"])[0]
     bars = [(label, named[name]) for name, label in FEW.items()]
     bars.insert(-1, (f"{framework}, the fastest peer", fastest))
-    bars = [(label + " †" * row["name"].endswith("†"), *row["times"][30]) for label, row in bars]
+    bars = [
+        (label + " †" * row["name"].endswith("†"), row["kind"], *row["times"][30])
+        for label, row in bars
+    ]
     return render("rungs.svg.jinja", bars=bars, most=max(high for *_, high in bars))
 
 
