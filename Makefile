@@ -1,7 +1,7 @@
 # make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
 # make outputs: every notebook executed anew, in place, on a GPU if there is one.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
-# By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, gain.py and climb.py a figure each, pays.py the measured times in the page, colab.py notebooks for Colab.
+# By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, gain.py and climb.py figures, paths.py the reading times, pays.py the measured times in the page, colab.py notebooks for Colab.
 
 CUDA ?= 12
 ifeq ($(OS),Windows_NT)

@@ -29,11 +29,14 @@ UNUSED = (
     r'<link rel="preload" as="script"[^>]*/js/all\.min\.js[^>]*/>\n?',
     r'(?<=title="Search") aria-label="Search"(?=[^>]*>\s*<i[^>]*></i>\s*<span)',
 )
+DESCRIPTION = r'<meta [^>]*(?:"og:|"twitter:|"description")[^>]*>'
 
 
 def add_launch_buttons(app: Sphinx, config: Config) -> None:
     """Point the theme at the branch whose notebooks carry what they need."""
     if repository := os.environ.get("BOOK_REPOSITORY"):
+        owner, name = repository.split("/")
+        config.ogp_site_url = f"https://{owner.lower()}.github.io/{name}/"  # for previews of links
         config.html_theme_options |= {
             "repository_url": f"https://github.com/{repository}",
             "repository_branch": "launch",
@@ -46,13 +49,16 @@ def add_launch_buttons(app: Sphinx, config: Config) -> None:
 
 
 def strip_pages(app: Sphinx, exception: Exception | None) -> None:
-    """Rewrite the pages once all are written."""
+    """Rewrite the pages once all are written; describe the root, a redirect, like its target."""
     if exception or app.builder.format != "html":
         return
     unused = re.compile("|".join(UNUSED), re.DOTALL)
     for page in Path(app.outdir).rglob("*.html"):
         html = page.read_text(encoding="utf-8")
         page.write_text(unused.sub("", html), encoding="utf-8")
+    root, landing = (Path(app.outdir) / name for name in ("index.html", "book/index.html"))
+    described = re.findall(DESCRIPTION, landing.read_text(encoding="utf-8"))
+    root.write_text("\n".join([root.read_text(encoding="utf-8"), *described]), encoding="utf-8")
     for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/all.min.js*"):
         script.unlink()
 
@@ -60,5 +66,5 @@ def strip_pages(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this when it loads the extension."""
     app.connect("config-inited", add_launch_buttons)
-    app.connect("build-finished", strip_pages)
+    app.connect("build-finished", strip_pages, priority=900)  # after the root is written
     return {"parallel_read_safe": True, "parallel_write_safe": True}

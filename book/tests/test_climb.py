@@ -1,6 +1,7 @@
 """The figure of the ladder is what its generator makes of the record."""
 
 import re
+import struct
 from xml.etree import ElementTree
 
 import climb
@@ -53,6 +54,38 @@ def test_a_row_whose_code_has_changed_is_marked():
     text = climb.picture(RECORD | {"contestants": [changed, *RECORD["contestants"][1:]]})
     assert ">ours in a graph †<" in text
     assert "† The code has changed since." in text
+
+
+def test_the_landing_page_s_bars_are_as_long_as_their_times():
+    record = results.load("ladder")
+    root = ElementTree.fromstring(climb.few(record))
+    assert climb.few(record) == climb.RUNGS.read_text(), "run python book/tools/climb.py"
+    texts = [text.text for text in root.findall("{*}text")]
+    shown = dict(zip(texts[::2], [float(text.removesuffix(" ms")) for text in texts[1::2]]))
+    assert list(shown)[-2:] == ["JAX, the fastest peer", "one kernel for the epoch"]
+    lengths = [float(bar.get("d").split("H")[1]) for bar in root.findall("{*}path")[::2]]
+    plain = lengths[0]
+    colors = [bar.get("stroke") for bar in root.findall("{*}path")[::2]]
+    blue, orange = "#2a6f97", "#b8551f"  # of rungs and peers, as in the large figure
+    assert colors == [orange, orange, blue, blue, blue, orange, blue]
+    for length, ms in zip(lengths, shown.values(), strict=True):
+        assert abs(length / plain - ms / shown["plain, in CuPy"]) < 0.01
+    assert shown["fused, like NVIDIA's code"] > shown["plain, in CuPy"]  # as the page says
+    medians = {
+        c["name"]: c["widths"]["30"]["wall"]["median"]
+        for c in record["contestants"]
+        if c["arithmetic"] == "float32" and "wall" in c["widths"].get("30", {})
+    }
+    peers = [ms for name, ms in medians.items() if re.match("PyTorch|torch|JAX", name)]
+    assert shown["JAX, the fastest peer"] == round(min(peers), 2)
+    for name, label in climb.FEW.items():
+        assert shown[label] == float(f"{medians[name]:.3g}")
+
+
+def test_the_picture_for_links_is_small_and_has_the_size_that_sites_show():
+    data = climb.PREVIEW.read_bytes()
+    assert len(data) < 100_000
+    assert (data[1:4], struct.unpack(">II", data[16:24])) == (b"PNG", (1200, 630))
 
 
 def test_the_committed_picture_is_what_the_generator_makes_and_is_described_on_each_page():

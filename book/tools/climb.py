@@ -1,9 +1,12 @@
-"""`python book/tools/climb.py` writes book/_static/ladder.svg: the ladder, from its record.
+"""`python book/tools/climb.py` writes the figures of the ladder, from its record.
 
-It also writes what it shows, in words, into the pages that have it.
+In book/_static these are ladder.svg, the ladder at three widths; rungs.svg, a few rungs at 30
+units, for the landing page; and preview.png, those rungs as Chromium draws them, for links. It also
+writes what ladder.svg shows, in words, into the pages that have it.
 """
 
 import re
+import shutil
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,21 @@ from gain import TOOLS, render
 from tutorial_lib import results
 from tutorial_lib.benchmarks import readme
 
-PICTURE = TOOLS.parent / "_static" / "ladder.svg"
+STATIC = TOOLS.parent / "_static"
+PICTURE, RUNGS, PREVIEW = (STATIC / name for name in ("ladder.svg", "rungs.svg", "preview.png"))
 CHAPTER = readme.README.parent / "notebooks" / "09_getting_out_of_the_way.ipynb"
 PAGES = readme.README, TOOLS.parent / "index.md", CHAPTER
 DESCRIPTION = r"(?<=[\[ \"])Two dot plots of the ladder[^\]\"\n]*"
 ARITHMETICS = {"float32": "float32", "tf32": "TF32"}
 LEFT_OUT = ("published loader", "PyTorch, _addmm_activation")  # ten seconds; like its neighbor
+FEW = {  # what the landing page calls some of the networks, all with 30 units in float32
+    "naive CuPy": "plain, in CuPy",
+    "published loop": "fused, like NVIDIA's code",
+    "unchecked resets": "fused, with fewer checks",
+    "update in the matmul": "updates in the matmuls",
+    "captured epoch": "one CUDA graph",
+    "one kernel, 3xTF32": "one kernel for the epoch",
+}
 LOW, HIGH = 1, 600  # milliseconds, and further if a time is
 
 
@@ -69,11 +81,45 @@ def picture(record: dict[str, Any]) -> str:
     return render("climb.svg.jinja", **facts(record))
 
 
+def few(record: dict[str, Any]) -> str:
+    """The text of the small SVG: a bar for each of a few networks, and one for the fastest peer."""
+    those = [row for row in rows(record, "float32") if 30 in row["times"]]
+    named = {row["name"].removesuffix(" †"): row for row in those}
+    peers = [row for name, row in named.items() if row["kind"] == "peer" and name not in FEW]
+    fastest = min(peers, key=lambda row: row["times"][30])
+    framework = re.match(r"[\w.]+", fastest["name"])[0]
+    bars = [(label, named[name]) for name, label in FEW.items()]
+    bars.insert(-1, (f"{framework}, the fastest peer", fastest))
+    bars = [
+        (label + " †" * row["name"].endswith("†"), row["kind"], *row["times"][30])
+        for label, row in bars
+    ]
+    return render("rungs.svg.jinja", bars=bars, most=max(high for *_, high in bars))
+
+
+def draw(svg: str) -> None:
+    """Write the picture for links: the small SVG on 1200 x 630 pixels, with the book's title."""
+    from playwright.sync_api import sync_playwright
+
+    page_text = render("preview.html.jinja", svg=svg)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 630})
+        page.set_content(page_text)
+        page.screenshot(path=PREVIEW)
+        browser.close()
+
+
 def main() -> None:
-    """Write the picture, and its description into the pages."""
+    """Write the pictures, and a description into the pages."""
     record = results.load("ladder")
     PICTURE.write_text(picture(record), encoding="utf-8")
-    print(f"{PICTURE.name}: {PICTURE.stat().st_size:,} bytes")
+    RUNGS.write_text(few(record), encoding="utf-8")
+    draw(few(record))
+    for path in (PICTURE, RUNGS, PREVIEW):
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
     for page in PAGES:
         text = re.sub(DESCRIPTION, facts(record)["alt"], page.read_text(encoding="utf-8"))
         page.write_text(text, encoding="utf-8")
