@@ -10,6 +10,7 @@ import pytest
 
 import widgets
 from built import BOOK
+from built import PAGES as BUILT
 from tutorial_lib.backend import to_numpy, xp
 from tutorial_lib.dataset import MEAN, SAMPLE, STD
 from tutorial_lib.networks.naive import MnistNetNaive
@@ -17,15 +18,27 @@ from tutorial_lib.reference import epilogs
 from tutorial_lib.reference.matmul import MatmulEpilog, matmul
 
 STROKES = json.loads(Path(__file__).with_name("strokes.json").read_text())  # as a person draws
-PAGES = widgets.WEIGHTS.parents[2]
+ROOT = widgets.WEIGHTS.parents[3]
 STORED = json.loads(widgets.WEIGHTS.read_text().partition(".weights = ")[2].rstrip(";\n"))
 STAGES = {epilog.name: [stage.__name__ for stage in s] for epilog, s in epilogs.STAGES.items()}
+PLACES = [  # each widget, its page, and the chapters that have it, too
+    ("digit", "book/draw_a_digit", ["notebooks/02_network_and_loss", "notebooks/04_naive_cupy"]),
+    ("epilog", "book/step_an_epilog", ["notebooks/05_matmul_and_epilogs"]),
+    ("pays", "book/does_fusion_pay", ["notebooks/07_is_it_fused"]),
+]
+CLICK = {"digit": "[aria-label$=' 4 from the test images']", "epilog": "[data-part=next]"}
+CLICK["pays"] = "[data-preset^='16384']"
 # The matrices that the fields hold, by name.
 FIELDS = """() => Object.fromEntries([...document.querySelectorAll("[data-part=inputs] table")].map(
   (table) => [table.caption.textContent.split(" ")[0], [...table.tBodies[0].rows].map(
     (row) => [...row.querySelectorAll("input")].map(
       (field) => field.type === "checkbox" ? field.checked : field.valueAsNumber))]))"""
 RUN = "(c) => FusionBook.epilog.run(c.epilog, c.a, c.b, c.inputs, c.order)"
+PARTS = ["[data-part=winner]", "[data-part=pad]", "[data-part=probabilities] li"]
+SEEN = """(elements) => elements.map((element) => {
+  const { left, right, top, bottom } = element.getBoundingClientRect();
+  return [top + 2, (top + bottom) / 2, bottom - 2].every(
+    (y) => element.contains(document.elementFromPoint((left + right) / 2, y))); })"""
 FROM_STROKES = "(all) => all.map((one) => [...FusionBook.digit.fromStrokes(one)])"
 CLASSIFY = """(images) => { const { network, weights } = window.FusionBook;
   return images.map((image) => network.forward(network.load(weights), image)); }"""
@@ -58,11 +71,40 @@ def test_the_stored_weights_read_digits_as_well_as_the_page_says():
     assert widgets.WEIGHTS.stat().st_size < 60_000
 
 
-@pytest.mark.parametrize("name", ["draw_a_digit", "step_an_epilog", "does_fusion_pay"])
-def test_without_javascript_the_page_says_so_and_hides_the_widget(name):
-    source = (PAGES / f"{name}.md").read_text()
-    assert "<noscript><p>This page needs JavaScript" in source
-    assert re.search(r'<section class="widget" id="[a-z-]+" aria-label="[^"]+" hidden>', source)
+def test_each_place_in_a_chapter_follows_a_link_to_the_page_of_the_same_widget():
+    """Where no script of the book runs, the link is all that there is."""
+    for name, page, chapters in PLACES:
+        place = f'<div data-widget="{name}"></div>'
+        assert place in (ROOT / f"{page}.md").read_text()
+        for chapter in chapters:
+            cells = json.loads((ROOT / f"{chapter}.ipynb").read_text())["cells"]
+            text = "\n\n".join("".join(cell["source"]) for cell in cells)
+            paragraphs = text.split("\n\n")
+            at = paragraphs.index(place.replace(">", ' class="d-print-none">', 1))
+            assert f"(../{page}.md)" in paragraphs[at - 1]
+
+
+@pytest.mark.parametrize(("name", "page", "chapters"), PLACES)
+def test_a_widget_in_a_chapter_answers_as_on_its_page(visit, name, page, chapters):
+    shown = []
+    for place in (page, *chapters):
+        opened = open_page(visit, place)
+        opened.click(CLICK[name])
+        shown.append(opened.inner_text("section.widget"))
+        opened.emulate_media(media="print")
+        assert opened.is_visible("section.widget") == (place == page)
+    assert shown == shown[:1] * len(shown)
+
+
+@pytest.mark.parametrize("page", BUILT, ids=str)
+def test_only_a_page_with_a_widget_loads_its_scripts(page):
+    html, here = (BOOK / page).read_text(), str(page.with_suffix(""))
+    names = re.findall(r'<section class="widget[^>]* id="(\w+)-widget"[^>]* hidden>', html)
+    assert names == [name for name, *places in PLACES if here in (places[0], *places[1])]
+    assert html.count("<noscript><p>") == len(names)
+    assert ("_static/widgets/" in html) == bool(names)
+    for script, name in {"weights": "digit", "epilog": "epilog", "measured": "pays"}.items():
+        assert (f"widgets/{script}.js" in html) == (name in names)
 
 
 PACK = {  # an extra input as Python wants it, from the matrix that the page shows
@@ -85,9 +127,9 @@ def reference(epilog, fields):
     return call, steps, result[0] if isinstance(result, tuple) else result
 
 
-def open_page(visit, name, width=1300, **options):
-    address = (BOOK / "book" / f"{name}.html").as_uri()
-    return visit(address, viewport={"width": width, "height": 900}, **options)
+def open_page(visit, name, width=1300, height=900, **options):
+    address = (BOOK / f"{name}.html").as_uri()
+    return visit(address, viewport={"width": width, "height": height}, **options)
 
 
 def text(page, part):
@@ -111,7 +153,7 @@ def pad_of(page):
 
 
 def test_the_page_computes_as_python_does_on_images_like_those_of_mnist(visit):
-    page, images = open_page(visit, "draw_a_digit"), sample_digits()[0][:200]
+    page, images = open_page(visit, "book/draw_a_digit"), sample_digits()[0][:200]
     found = page.evaluate(CLASSIFY, images[:6].tolist())
     np.testing.assert_allclose([x["probabilities"] for x in found], read(images[:6]), atol=1e-5)
     assert {len(one["hidden"]) for one in found} == {widgets.HIDDEN}
@@ -124,7 +166,7 @@ def test_the_page_computes_as_python_does_on_images_like_those_of_mnist(visit):
 
 
 def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
-    page, wrong = open_page(visit, "draw_a_digit"), []
+    page, wrong = open_page(visit, "book/draw_a_digit"), []
     corner, width = pad_of(page)
     places = [(digit, 1, 0) for digit in STROKES] + [("3", 0.4, 5), ("3", 0.5, 130)]
     for digit, scale, shift in places:
@@ -136,7 +178,7 @@ def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
                 page.mouse.move(*point)
             page.mouse.up()
         answer = page.locator(".widget-winner").inner_text().split()[0]
-        assert text(page, "winner").startswith(f"The network reads a {answer} (")
+        assert text(page, "winner").startswith(f"It reads a {answer} (")
         wrong += [(digit, scale, answer)] * (answer != digit)
         page.click("[data-part=clear]")
         assert text(page, "winner") == "Nothing drawn yet."
@@ -144,24 +186,40 @@ def test_drawn_digits_are_recognized_at_any_size_and_place(visit):
     assert len(wrong) <= 1, wrong
 
 
-def test_a_finger_draws(visit):
-    page = open_page(visit, "draw_a_digit", has_touch=True)
-    touch = page.context.new_cdp_session(page)
-    points = [[{"x": x, "y": y}] for x, y in pad_of(page)[0] + np.array(STROKES["1"][0])]
-    for kind, *place in [("Start", points[0]), *(("Move", p) for p in points[1:]), ("End", [])]:
-        touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": place[0]})
-    assert text(page, "winner").startswith("The network reads a 1 (")
+@pytest.mark.parametrize("place", [PLACES[0][1], *PLACES[0][2]])
+def test_on_a_phone_the_answer_is_seen_while_a_finger_draws(visit, place):
+    page = open_page(
+        visit, place, 360, 740, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
+    page.evaluate("async () => { await window.MathJax?.startup?.promise }")  # it moves what follows
+    touch, pad = page.context.new_cdp_session(page), page.locator("[data-part=pad]")
+    where = {"start": PARTS[1:], "center": PARTS, "end": PARTS[:-1]}  # of the window, the pad
+    for block, parts in where.items():
+        pad.evaluate("(pad, block) => pad.scrollIntoView({ block })", block)
+        before = pad.bounding_box()
+        corner, scale = np.array([before["x"], before["y"]]), before["width"] / 280
+        points = [[{"x": x, "y": y}] for x, y in corner + scale * np.array(STROKES["1"][0])]
+        for kind, at in [("Start", points[0]), *(("Move", point) for point in points[1:])]:
+            touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": at})
+        assert text(page, "winner").startswith("It reads a 1 (")
+        assert page.locator(".widget-winner").inner_text().startswith("1")
+        assert [part for part in parts if not all(page.locator(part).evaluate_all(SEEN))] == []
+        assert pad.bounding_box() == before
+        assert page.text_content("[data-part=spoken]") == "Nothing drawn yet."  # until it is done
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert page.text_content("[data-part=spoken]") == text(page, "winner")
+        page.locator("[data-part=clear]").evaluate("(clear) => clear.click()")
 
 
 def test_digits_by_keyboard(visit):
-    page = open_page(visit, "draw_a_digit")
+    page = open_page(visit, "book/draw_a_digit")
     page.focus("[data-part=pad]")
     for keys, part, said in [
         (["ArrowUp"] * 8 + ["Space"] + ["ArrowDown"] * 16, "pen", "Pen down."),
         (["Enter"], "pen", "Pen up."),
-        ([], "winner", "The network reads a 1 ("),
+        ([], "winner", "It reads a 1 ("),
         (["Delete"], "winner", "Nothing drawn yet."),
-        (["Tab", "Tab", "Enter"], "winner", "The network reads a 0 ("),  # the first example
+        (["Tab", "Tab", "Enter"], "winner", "It reads a 0 ("),  # the first example
         ([], "units", " of 30 open"),
     ]:
         press(page, *keys)
@@ -169,7 +227,7 @@ def test_digits_by_keyboard(visit):
 
 
 def test_epilogs_in_the_page_are_those_of_python(visit):
-    page, rng = open_page(visit, "step_an_epilog"), np.random.default_rng(0)
+    page, rng = open_page(visit, "book/step_an_epilog"), np.random.default_rng(0)
     assert page.evaluate("window.FusionBook.epilog.STAGES") == STAGES
     m, k, n = 10, 3, 3  # a column of the mask has two bytes
     shapes = {"a": (m, k), "b": (k, n), "bias": m, "gelu_aux": (m, n)}
@@ -191,7 +249,7 @@ def test_epilogs_in_the_page_are_those_of_python(visit):
 
 @pytest.mark.parametrize("width", [1300, 360])
 def test_every_epilog_by_mouse(visit, width):
-    page = open_page(visit, "step_an_epilog", width=width)
+    page = open_page(visit, "book/step_an_epilog", width=width)
     for epilog in epilogs.STAGES:
         page.select_option("[data-part=epilog]", epilog.name)
         stages = page.locator("[data-part=stages] li").all_inner_texts()
@@ -213,7 +271,7 @@ def test_every_epilog_by_mouse(visit, width):
 
 
 def test_an_epilog_by_keyboard_where_a_field_without_a_number_is_marked(visit):
-    page = open_page(visit, "step_an_epilog")
+    page = open_page(visit, "book/step_an_epilog")
     page.select_option("[data-part=epilog]", "DRELU_BGRAD")
     page.focus("[data-part=epilog]")
     press(page, "Tab")

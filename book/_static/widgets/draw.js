@@ -65,7 +65,7 @@ window.FusionBook = window.FusionBook || {};
     const bars = unitBars(part("hidden"), network.hidden.bias.length);
     let seen = new Float64Array(784);
 
-    // The spoken line changes when a stroke is done, not with every point.
+    // The line that is seen changes with every point, the spoken one when a stroke is done.
     function update(pixels, settled) {
       seen = pixels;
       paintPixels(part("seen"), seen);
@@ -73,11 +73,12 @@ window.FusionBook = window.FusionBook || {};
       const { hidden, probabilities } = drawn ? book.network.forward(network, seen) : {};
       showProbabilities(rows, probabilities);
       showHidden(part("hidden"), bars, part("units"), hidden || network.hidden.bias.map(() => 0));
-      if (!settled) return;
       const winner = drawn && book.network.largest(probabilities);
-      part("winner").textContent = drawn
-        ? `The network reads a ${winner} (${percent(probabilities[winner])}).`
+      const answer = drawn
+        ? `It reads a ${winner} (${percent(probabilities[winner])}).`
         : "Nothing drawn yet.";
+      part("winner").textContent = answer;
+      if (settled) part("spoken").textContent = answer;
     }
 
     const strokesChanged = (strokes, settled) => update(book.digit.fromStrokes(strokes), settled);
