@@ -173,8 +173,8 @@ def ebook(page: Page, parts: list[SimpleNamespace], title: str, author: str) -> 
     book.set_title(title)
     book.set_language("en")
     book.add_author(author)
-    css = read_css()
-    book.add_item(epub.EpubItem("style", "book.css", "text/css", css))
+    style = epub.EpubItem("style", "book.css", "text/css", read_css())
+    book.add_item(style)
     titles = {each.id: each.title for part in parts for each in part.pages}
     chapters, files = {}, set()
     for name, xhtml in page.evaluate(AS_XHTML):
@@ -193,7 +193,8 @@ def ebook(page: Page, parts: list[SimpleNamespace], title: str, author: str) -> 
     for part in parts:
         pages = [chapters[each.id] for each in part.pages]
         book.toc += [(epub.Section(part.caption), pages)] if part.caption else pages
-    book.add_item(epub.EpubNav())
+    book.add_item(nav := epub.EpubNav())
+    nav.add_item(style)
     book.add_item(epub.EpubNcx())
     return book
 
