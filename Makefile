@@ -1,4 +1,5 @@
 # make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
+# make pdf: the book as a PDF and an EPUB, with Chromium; the landing page then links both.
 # make outputs: every notebook executed anew, in place, on a GPU if there is one.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
 # By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, gain.py and climb.py figures, paths.py the reading times, pays.py the measured times in the page, colab.py notebooks for Colab.
@@ -13,12 +14,15 @@ BIN := .venv/bin
 endif
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: book test lab outputs lint clean
+.PHONY: book pdf test lab outputs lint clean
 
 book: .venv/pages
 	rm -rf _build/html/_modules # Sphinx keeps a page of source that is newer than the source, even if it is of an older one
 	$(BIN)/jupyter-book build . --all -W --keep-going -n --quiet
 	@echo "The book: _build/html/index.html"
+
+pdf: .venv/print book
+	$(BIN)/python book/tools/print.py
 
 test: .venv/cuda$(CUDA) book
 	$(BIN)/ruff check .
@@ -40,8 +44,14 @@ clean:
 # What the pages need: the first section of requirements.txt.
 .venv/pages: requirements.txt pyproject.toml
 	$(PYTHON) -m venv --upgrade-deps .venv # older pips fail to resolve the CUDA 13 stack
-	sed '/^# To run/q' requirements.txt > .venv/pages.txt
+	sed '/^# To print/q' requirements.txt > .venv/pages.txt
 	$(INSTALL) -r .venv/pages.txt -e .
+	touch $@
+
+# What printing needs besides.
+.venv/print: .venv/pages
+	sed '/^# To run/q' requirements.txt > .venv/print.txt
+	$(INSTALL) -r .venv/print.txt
 	touch $@
 
 # What running needs: all of it; on Linux in one stack of CUDA libraries.
