@@ -17,6 +17,23 @@ function tooWide(media) {
     + `${element.clientWidth}: ${element.textContent.trim().slice(0, 40)}`);
 }
 
+// The texts of figures, each with its height in pixels of the screen, from the smallest.
+function figureTexts() {
+  return [...document.querySelectorAll("svg.inline-figure :is(text, tspan)")].map((text) =>
+    [Math.abs(text.ownerSVGElement.getScreenCTM().a) * parseFloat(getComputedStyle(text).fontSize),
+      text.textContent]).sort((a, b) => a[0] - b[0]);
+}
+
+// The colors of figures as the page has them, by name.
+function figureColors() {
+  const probe = document.body.appendChild(document.createElement("i"));
+  const names = [..."blue orange grey pale-blue pale-orange pale-grey line ink paper".split(" ")];
+  return Object.fromEntries(names.map((name) => {
+    probe.style.color = `var(--figure-${name})`;
+    return [name, getComputedStyle(probe).color.match(/[\d.]+/g).map(Number)];
+  }));
+}
+
 function ink() {
   return [...new Set([...document.querySelectorAll("html, body *")].map((element) => {
     const { color, backgroundColor } = getComputedStyle(element);

@@ -8,10 +8,12 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
 from built import BOOK, PAGES, visiting
+from tutorial_lib.plotting.style import TINTS
 
 LOADED = "script[src], img[src], iframe[src], source[src], link[href]:not([rel=next], [rel=prev])"
 STAND_INS = {"narrow": ("MathJax_Main-Regular", 70), "wide": ("MathJax_Typewriter-Regular", 140)}
@@ -37,7 +39,11 @@ def test_a_page_is_whole_and_every_picture_is_described(page):
     loaded = [tag.get("src") or tag.get("href") for tag in soup.select(LOADED)]
     assert [address for address in loaded if urlsplit(address).netloc] == []
     described = [picture.get("alt") for picture in soup.select("img")]
-    assert all(text and not text.endswith(".png") for text in described)
+    described += [figure.get("aria-label") for figure in soup.select("svg.inline-figure")]
+    assert all(text and not text.endswith((".png", ".svg")) for text in described)
+    ids = [tag["id"] for tag in soup.select("svg.inline-figure, svg.inline-figure [id]")]
+    assert len(ids) == len(set(ids)), "a figure would be drawn with parts of another"
+    assert not soup.select("img[src$='.svg' i]:not(.logo__image, .sd-card *)"), "its own colors"
     links = (urlsplit(unquote(link["href"])) for link in soup.select("a[href]"))
     for link in (link for link in links if not (link.scheme or link.netloc)):
         target = path.parent / link.path if link.path else path
@@ -89,6 +95,12 @@ def test_nothing_is_cut_on_a_phone_a_screen_or_paper_in_any_font(opened):
     assert not cut
 
 
+def test_the_text_of_figures_can_be_read_on_a_phone(opened):
+    opened.emulate_media(media="screen")
+    opened.set_viewport_size({"width": 360, "height": 740})
+    assert [text for text in opened.evaluate("figureTexts()") if text[0] < 9] == []
+
+
 def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
     """In a light and a dark theme; exempt are the list items of Sphinx's bibliography."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
@@ -107,6 +119,32 @@ def test_a_page_is_accessible_and_printed_in_black_on_white(opened):
     assert opened.evaluate("ink()") != ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
     opened.emulate_media(media="print")
     assert opened.evaluate("ink()") == ["rgb(0, 0, 0) on rgba(0, 0, 0, 0)"]
+
+
+def contrast(color, ground):
+    """By WCAG's formula, of two colors of three numbers up to 255."""
+    light = []
+    for parts in (color, ground):
+        linear = [((x / 255 + 0.055) / 1.055) ** 2.4 if x > 10 else x / 3295 for x in parts]
+        light.append(np.dot(linear, [0.2126, 0.7152, 0.0722]) + 0.05)
+    return max(light) / min(light)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_figures_have_enough_contrast_in_either_theme(theme, visit):
+    opened = visit((BOOK / "notebooks/07_is_it_fused.html").as_uri(), color_scheme=theme)
+    opened.add_script_tag(path=Path(__file__).with_name("pages.js"))
+    colors = {name: np.array(color) for name, color in opened.evaluate("figureColors()").items()}
+    paper, ink = colors["paper"], colors["ink"]
+    assert (contrast(paper, [0, 0, 0]) < 2) == (theme == "dark"), "no light plate"
+    for name in ("ink", "blue", "orange", "grey", "line"):
+        assert contrast(colors[name], paper) >= 4.5, name
+    for name in ("pale-blue", "pale-orange", "pale-grey"):
+        assert contrast(ink, colors[name]) >= 4.5, name
+    for end in (0.0, 1.0):  # of the tints of cells, which lie on paper
+        opacity = TINTS(end)[3]
+        hue = colors["orange" if end else "blue"]
+        assert contrast(ink, opacity * hue + (1 - opacity) * paper) >= 4.5, end
 
 
 @pytest.fixture

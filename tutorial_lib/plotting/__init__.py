@@ -2,7 +2,6 @@
 
 from tutorial_lib.plotting.charts import (
     plot_bars,
-    plot_break_even,
     plot_curves,
     plot_histograms,
     plot_learning_curve,
@@ -11,6 +10,7 @@ from tutorial_lib.plotting.charts import (
     plot_timeline,
 )
 from tutorial_lib.plotting.grids import (
+    plot_break_even,
     plot_confusion,
     plot_digits,
     plot_flattening,

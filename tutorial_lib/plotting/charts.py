@@ -5,20 +5,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
 from tutorial_lib.backend import Array, to_numpy
-from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, draw_cells, label_lines, panels, styled
-
-FASTER_SLOWER = LinearSegmentedColormap.from_list("faster to slower", (BLUE, "white", ORANGE))
+from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, label_lines, panels, styled
 
 
 @styled
 def plot_curves(graphs: Mapping[str, tuple], *, fmt: str = "-", **axes: Any) -> None:
     """A panel per title, given x and the named lines over x: each a row of values, or three rows,
     lower quartiles, medians, upper quartiles. `axes` as in `Axes.set`, `fmt` as in `Axes.plot`."""
-    width = 3 + 3.5 * len(graphs)
-    for axis, (title, (x, lines)) in zip(panels(len(graphs), width, 3.2), graphs.items()):
+    for axis, title in zip(panels(len(graphs), 0.4 + 2.6 * len(graphs)), graphs):
+        x, lines = graphs[title]
         for name, values in lines.items():
             low, middle, high = np.broadcast_to(values, (3, len(x)))
             (line,) = axis.plot(x, middle, fmt, label=name, markersize=5)
@@ -64,24 +61,19 @@ def plot_bars(groups: Sequence, heights: Mapping, *, labels: bool = False, **axe
 @styled
 def plot_histograms(values: Mapping[str, Array]) -> None:
     """The share of values in each of 64 bins, on a logarithmic scale: a panel per array."""
-    axes = panels(len(values), 8.5, 2.5, sharey=True)
-    for i, (axis, (name, array)) in enumerate(zip(axes, values.items())):
-        counts, edges = np.histogram(to_numpy(array), bins=64)
-        axis.stairs(counts / counts.sum(), edges, fill=True, color=f"C{i}")
-        axis.set(xlabel=name, yscale="log")
-    axes[0].set_ylabel("share")
+    for axis, name in zip(panels(len(values), 2 * len(values), sharey=True), values):
+        counts, edges = np.histogram(to_numpy(values[name]), bins=64)
+        axis.stairs(counts / counts.sum(), edges, fill=True)
+        axis.set(xlabel=name, ylabel="share", yscale="log")
 
 
 @styled
-def plot_timeline(
-    cases: Mapping[str, Mapping[str, tuple]], *, machine: str = "", unit: str = "µs"
-) -> None:
+def plot_timeline(cases: Mapping[str, Mapping], *, machine: str = "", unit: str = "µs") -> None:
     """A panel per titled case, in it a lane per name: its spans, (start, length) in that unit: the
     host's orange, waiting grey, all others blue; and a note behind the last of them."""
     lanes = [len(case) for case in cases.values()]
-    look = {"sharex": True, "squeeze": False, "height_ratios": lanes}
-    _, axes = plt.subplots(len(cases), 1, figsize=(4.5, 0.24 * sum(lanes) + 0.9), **look)
-    for axis, (title, case) in zip(axes.flat, cases.items()):
+    axes = panels(len(cases), 0.24 * sum(lanes) + 0.9, sharex=True, height_ratios=lanes)
+    for axis, (title, case) in zip(axes, cases.items()):
         for place, (name, (spans, note)) in enumerate(case.items()):
             color = {"host": ORANGE, "waiting": GREY}.get(name.partition(" ")[0], BLUE)
             axis.broken_barh(spans, (place - 0.35, 0.7), color=color, linewidth=0.4)
@@ -91,8 +83,8 @@ def plot_timeline(
         axis.set(ylim=(len(case) - 0.4, -0.6))
         axis.set_title(title, loc="left")
         axis.grid(visible=False, axis="y")
-    axes[0, 0].set_xlim(0)  # of all, once all are drawn
-    axes[-1, 0].set_xlabel(f"{unit} | {machine}")
+    axes[0].set_xlim(0)  # of all, once all are drawn
+    axes[-1].set_xlabel(f"{unit} | {machine}")
 
 
 @styled
@@ -119,22 +111,3 @@ def plot_roofline(
             axis.plot(x, y / 1e12, "o", color=color, markersize=5)
             text = name if color == BLUE else ""
             axis.annotate(text, (max(x), max(y) / 1e12), (6, -4), textcoords="offset points")
-
-
-@styled
-def plot_break_even(ratios: Mapping[int, Mapping[int, float]], *, title: str) -> None:
-    """A cell per hidden width (outer keys) and batch size (inner keys) with the ratio of two times:
-    blue below 1, orange above, and a black line where 1 lies between two neighbors."""
-    widths, batches = list(ratios)[::-1], list(next(iter(ratios.values())))
-    table = np.array([[ratios[width][n] for n in batches] for width in widths])
-    far = max(2.0, float(np.exp(abs(np.log(table)).max())))
-    _, axis = plt.subplots(figsize=(1.1 * len(batches) + 2.2, 0.55 * len(table) + 1.4))
-    inks = np.where(abs(np.log(table)) > 0.6 * np.log(far), "white", "black")
-    look = {"cmap": FASTER_SLOWER, "norm": LogNorm(1 / far, far)}
-    draw_cells(axis, table, np.char.mod("%.2f", table), inks, (widths, batches), **look)
-    fast = table < 1
-    for row, column in np.argwhere(fast[:, 1:] != fast[:, :-1]):
-        axis.vlines(column + 1, row, row + 1, "black", linewidth=2.5, capstyle="projecting")
-    for row, column in np.argwhere(fast[1:] != fast[:-1]):
-        axis.hlines(row + 1, column, column + 1, "black", linewidth=2.5, capstyle="projecting")
-    axis.set(xlabel="batch size", ylabel="hidden units", title=title)

@@ -1,37 +1,38 @@
-"""Arrays as pictures: digits, weights, counts, the order of a matrix in memory, a mask."""
+"""Arrays as pictures: digits, weights, counts, ratios, the order of a matrix in memory, a mask."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm
 from matplotlib.patches import Rectangle
 
 from tutorial_lib.backend import Array, to_numpy
 from tutorial_lib.dataset import get_loader
 from tutorial_lib.networks.base import MnistNetBase
-from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, draw_cells, panels, styled
+from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, TINTS, draw_cells, panels, styled
 
 
 @styled
 def plot_digits(images: Array, titles: Sequence[str], **look: Any) -> None:
-    """Draw the first images (n, 784), one per title, ten to a row; `look` as in `Axes.imshow`."""
-    rows = -(-len(titles) // 10)
-    height = 1.2 if any(titles) else 0.95
-    _, axes = plt.subplots(rows, 10, figsize=(9.5, height * rows), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
+    """Draw the first images (n, 784), one per title, five to a row; `look` as in `Axes.imshow`."""
+    rows = -(-len(titles) // 5)
+    size = 4.5, (0.9 + 0.2 * any(titles)) * rows
+    bare = {"frame_on": False, "xticks": [], "yticks": []}
+    axes = plt.subplots(rows, 5, figsize=size, squeeze=False, subplot_kw=bare)[1]
     for axis, image, title in zip(axes.flat, to_numpy(images), titles):
         axis.imshow(image.reshape(28, 28), **look)
         axis.set_title(title)
 
 
-def plot_weights(model: MnistNetBase) -> None:
-    """The rows of `weights_hidden` as pictures: blue pixels excite a hidden unit, red inhibit."""
-    limit = 0.6 * float(abs(model.weights_hidden).max())
+def plot_weights(model: MnistNetBase, limit: float) -> None:
+    """The rows of `weights_hidden` as pictures: positive weights blue, negative orange, in full
+    color from `limit` on. Pictures to be compared need the same limit."""
     titles = [""] * len(model.weights_hidden)
-    plot_digits(model.weights_hidden, titles, cmap="RdBu", vmin=-limit, vmax=limit)
+    colors = LinearSegmentedColormap.from_list("orange to blue", (ORANGE, "white", BLUE))
+    plot_digits(model.weights_hidden, titles, cmap=colors, vmin=-limit, vmax=limit)
 
 
 def plot_predictions(model: MnistNetBase, num_samples: int = 10) -> None:
@@ -55,12 +56,11 @@ def plot_mistakes(model: MnistNetBase) -> None:
 @styled
 def plot_confusion(counts: np.ndarray) -> None:
     """Counts (10, 10), label downwards, prediction to the right: mistakes shaded, the rest grey."""
-    _, axis = plt.subplots(figsize=(5.2, 4.8))
+    _, axis = plt.subplots(figsize=(4.5, 4.2))
     right, names = np.eye(len(counts), dtype=bool), range(len(counts))
     mistakes = np.where(right, 0, counts)
-    dark = mistakes > 0.6 * mistakes.max()
-    inks = np.select([right, mistakes == 0, dark], [GREY, "#d9dbde", "white"], "black")
-    draw_cells(axis, mistakes, counts, inks, (names, names), cmap="Oranges")
+    inks, most = np.where(mistakes, "black", GREY), mistakes.max()
+    draw_cells(axis, mistakes, counts, inks, (names, names), cmap=TINTS, vmin=-most, vmax=most)
     axis.set(xlabel="prediction", ylabel="label", aspect="equal")
 
 
@@ -68,24 +68,21 @@ def plot_confusion(counts: np.ndarray) -> None:
 def plot_flattening(image: Array) -> None:
     """One image (784,) as a square and as the line that it is in memory: the whole line, and a part
     of it enlarged, with four neighboring rows framed in all three."""
-    layout = [["28 rows of 28", "the same 784 pixels, end to end"]]
-    layout += [["28 rows of 28", "rows 11 to 14 of it, enlarged"]]
-    _, axes = plt.subplot_mosaic(layout, figsize=(8.5, 2.6), width_ratios=(1, 3))
-    square, line, part = axes.values()
+    square, line, part = axes = panels(3, 4.5, height_ratios=(3, 1, 1))
     square.imshow(to_numpy(image).reshape(28, 28), extent=(0, 28, 28, 0))
     for axis in (line, part):
         axis.imshow(to_numpy(image).reshape(1, 784), extent=(0, 784, 1, 0), aspect="auto")
-    for title, axis in axes.items():
+    titles = "28 rows of 28", "the same 784 pixels, end to end", "rows 11 to 14 of it, enlarged"
+    part.set_xlim(308, 420)
+    ticks = range(0, 29, 14), range(0, 785, 112), range(308, 421, 28)
+    for axis, title, xticks in zip(axes, titles, ticks):
         for row in range(11, 15):
             corner = (0, row) if axis is square else (28 * row, 0)
             look = {"fill": False, "ec": (ORANGE, BLUE)[row % 2], "lw": 1.6, "clip_on": False}
             axis.add_patch(Rectangle(corner, 28, 1, **look))
-        axis.set(title=title, yticks=[])
+        axis.set(title=title, xticks=xticks, yticks=[])
         axis.spines[:].set_visible(True)
         axis.grid(visible=False)
-    square.set_xticks(range(0, 29, 14))
-    line.set_xticks(range(0, 785, 112))
-    part.set(xlim=(308, 420), xticks=range(308, 421, 28))
 
 
 @styled
@@ -94,13 +91,14 @@ def plot_memory_order(matrix: Array) -> None:
     strides = tuple(stride // matrix.dtype.itemsize for stride in matrix.strides)
     order = "F" if strides[0] < strides[1] else "C"
     values = to_numpy(matrix)
-    shades = np.indices(values.shape)[0] / len(values)
-    axes = panels(2, 8.5, 0.5 * len(values) + 0.5, width_ratios=(values.shape[1], values.size))
+    shades = -(np.indices(values.shape)[0] + 1) / len(values)  # below 0: blue
+    axes = panels(2, 0.22 * len(values) + 1.1, sharex=True, height_ratios=(len(values), 1))
     titles = "the matrix", f"in memory, strides {strides}"
     for axis, shape, title in zip(axes, (values.shape, (1, values.size)), titles):
         own, texts = (np.reshape(x, shape, order) for x in (shades, np.char.mod("%g", values)))
-        draw_cells(axis, own, texts, cmap="Blues", edgecolors="white", vmin=-0.2, vmax=1.3)
-        axis.set(title=title, aspect="equal")
+        draw_cells(axis, own, texts, cmap=TINTS, edgecolors="white", vmin=-1, vmax=1)
+        axis.set(aspect="equal")
+        axis.set_title(title, loc="left")
         axis.axis("off")
 
 
@@ -110,10 +108,27 @@ def plot_mask(mask: Array, m: int) -> None:
     bits = np.unpackbits(to_numpy(mask), axis=0, bitorder="little")
     rows, columns = bits.shape
     bits[m:] = 2
-    _, axis = plt.subplots(figsize=(8, 0.32 * columns + 0.9))
-    colors = ListedColormap(["white", BLUE, "#e4e6ea"])
-    draw_cells(axis, bits.T, cmap=colors, vmin=0, vmax=2, edgecolors="#c5c8cd", linewidth=0.3)
-    axis.vlines(range(0, rows + 1, 8), 0, columns, "#40454d", linewidth=0.8)
-    axis.hlines(range(columns + 1), 0, rows, "#40454d", linewidth=0.8)
-    axis.set(xticks=range(0, rows + 1, 8), yticks=[], ylabel="column of\nthe result")
-    axis.set_xlabel("row of the result; a frame is one byte, memory runs to the right")
+    (axis,) = panels(1, 0.3 * columns + 0.9)
+    colors = ListedColormap(["white", BLUE, "#d5d8dd"])
+    draw_cells(axis, bits.T, cmap=colors, vmin=0, vmax=2, edgecolors="white", linewidth=0.2)
+    axis.vlines(range(0, rows + 1, 8), 0, columns, "#5b626d", linewidth=0.8)
+    axis.hlines(range(columns + 1), 0, rows, "#5b626d", linewidth=0.8)
+    axis.set(xticks=range(0, rows + 1, 32), yticks=[], ylabel="column of\nthe result")
+    axis.set_xlabel("row of the result; a frame is one byte")
+
+
+@styled
+def plot_break_even(ratios: Mapping[int, Mapping[int, float]], *, title: str) -> None:
+    """A cell per hidden width (outer keys) and batch size (inner keys) with the ratio of two times:
+    blue below 1, orange above, full at 1/2 and 2; a line where 1 lies between two neighbors."""
+    widths, batches = list(ratios)[::-1], list(next(iter(ratios.values())))
+    table = np.array([[ratios[width][n] for n in batches] for width in widths])
+    (axis,) = panels(1, 0.4 * len(table) + 1.2)
+    look = {"names": (widths, batches), "cmap": TINTS, "norm": LogNorm(1 / 2, 2)}
+    draw_cells(axis, table, np.char.mod("%.2f", table), **look)
+    fast = table < 1
+    for row, column in np.argwhere(fast[:, 1:] != fast[:, :-1]):
+        axis.vlines(column + 1, row, row + 1, "black", linewidth=2.5, capstyle="projecting")
+    for row, column in np.argwhere(fast[1:] != fast[:-1]):
+        axis.hlines(row + 1, column, column + 1, "black", linewidth=2.5, capstyle="projecting")
+    axis.set(xlabel="batch size", ylabel="hidden units", title=fill(title, 40))

@@ -1,5 +1,6 @@
-"""The style sheet and its colors, and what several figures share."""
+"""What figures share: 4.5 inches of width, text that a phone shows, colors as in book.css."""
 
+import sys
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -7,16 +8,28 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
-BLUE, ORANGE, GREY = "#2a6f97", "#d1662b", "#8a8f98"  # the style sheet's, in its order
+BLUE, ORANGE, GREY = "#2a6f97", "#b8551f", "#666c76"  # the style sheet's, in its order
+# So transparent that black can be read on them, and on a dark page what stands for black there.
+TINTS = [(0, BLUE + "99"), (0.5, BLUE + "00"), (0.5, ORANGE + "00"), (1, ORANGE + "99")]
+TINTS = LinearSegmentedColormap.from_list("blue to orange", TINTS)
+
+# In notebooks figures are SVG of just their size, text as text, the same file for the same data.
+plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tutorial_lib"})
+plt.rcParams["axes.formatter.min_exponent"] = 99  # 1e-09: no small digits, which a phone hides
+if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+    saved = {"bbox_inches": None, "metadata": {"Date": None}}
+    shell.run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
+    shell.run_line_magic("config", f"InlineBackend.print_figure_kwargs = {saved}")
 
 # A decorator: what the function draws follows the style sheet, and no other figure does.
 styled = plt.style.context(Path(__file__).with_name("book.mplstyle"))
 
 
-def panels(number: int, width: float, height: float, **options: Any) -> np.ndarray:
-    """A row of `number` axes in a figure of `width` by `height` inches."""
-    return plt.subplots(1, number, figsize=(width, height), squeeze=False, **options)[1][0]
+def panels(number: int, height: float, **options: Any) -> np.ndarray:
+    """`number` axes, one below the other, in a figure of `height` inches."""
+    return plt.subplots(number, 1, figsize=(4.5, height), squeeze=False, **options)[1][:, 0]
 
 
 def label_lines(axis: Axes) -> None:
@@ -27,7 +40,7 @@ def label_lines(axis: Axes) -> None:
     heights = axis.transAxes.inverted().transform(axis.transData.transform(ends))[:, 1]
     top = -np.inf
     for i in np.argsort(heights):
-        name = fill(lines[i].get_label(), 20)
+        name = fill(lines[i].get_label(), 16)
         half = 0.045 * len(name.splitlines())  # of its height, as a share of the axes'
         center, color = max(heights[i], top + half), lines[i].get_color()
         axis.text(1.02, center, name, transform=axis.transAxes, va="center", color=color)
@@ -42,11 +55,11 @@ def draw_cells(
     axis.pcolormesh(shades, **look)
     axis.invert_yaxis()
     axis.grid(visible=False)
+    axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     inks = np.broadcast_to(inks, np.shape(shades))
     for (row, column), text in np.ndenumerate(texts):
-        ink = inks[row, column]
-        axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center")
+        axis.text(column + 0.5, row + 0.5, text, color=inks[row, column], ha="center", va="center")
     if names:
         axis.set_xticks(np.arange(len(names[1])) + 0.5, names[1])
         axis.set_yticks(np.arange(len(names[0])) + 0.5, names[0])

@@ -1,7 +1,9 @@
 """What each figure draws, for numbers whose picture is known; and the book's drawings."""
 
+import json
 import re
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +12,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from tutorial_lib import plotting, xp
+from tutorial_lib import plotting, results, xp
 from tutorial_lib.kernels import launches
 from tutorial_lib.plotting import grids
 from tutorial_lib.plotting.style import BLUE, GREY, ORANGE, styled
@@ -64,6 +66,10 @@ FACTS = {
     "pixels": lambda axis: [image.get_array()[0, 0] for image in axis.images],
     "blue": lambda axis: [to_hex(image.to_rgba(1000)) for image in axis.images],
     "limits": lambda axis: [*axis.get_xlim()],
+    "faces": lambda axis: [to_hex(face) for face in axis.collections[0].get_facecolors()],
+    "scale": lambda axis: [
+        x for one in axis.collections[:1] or axis.images for x in one.get_clim()
+    ],
 }
 # The function, its arguments and keywords, and the facts of all its axes, one after the other.
 # fmt: off
@@ -73,13 +79,14 @@ FIGURES = [
         "tops": [2, 4.5, 3, 5], "lefts": [-0.388, 0.612, 0.012, 1.012]}),
     ("break_even", [RATIOS], {"title": "t"}, {
         "words": ["0.90", "0.80", "0.10", "1.50", "1.00", "0.50"],  # the widest on top
+        "faces": [*3 * [BLUE], *2 * [ORANGE], BLUE], "scale": [0.5, 2],  # whatever the ratios
         "edges": [2, 1, 2, 2, 0, 1, 1, 1, 1, 1, 2, 1]}),
     ("confusion", [COUNTS], {}, {
         "words": [*map(str, COUNTS.ravel())], "cells": [0, 10, 0, 5, 0, 7, 0, 6, 0],
-        "inks": [GREY, "white", "#d9dbde", "black", GREY, "white", "#d9dbde", "black", GREY]}),
+        "inks": [GREY, *4 * ["black", GREY]], "faces": 9 * [ORANGE]}),
     ("curves", [{"1": ([0, 1, 2], CLOSE), "2": ([0, 1], {"c": [5, 6]})}], {}, {
         "y": [1, 2, 3.01, 9, 2, 3, 1, 1, 3.02, 5, 6], "band": [1, 3.01, 4, 5, 6],
-        "words": ["b", "a", "a long name of two\nlines", "c"]}),  # in the order of their ends
+        "words": ["b", "a", "a long name of\ntwo lines", "c"]}),  # in the order of their ends
     ("digits", [IMAGES, ["a", "b"]], {}, {"titles": ["a", "b"], "pixels": [0, 784]}),
     ("flattening", [IMAGES[1]], {}, {
         "pixels": [784] * 3, "limits": [0, 28, 0, 784, 28 * 11, 28 * 15],
@@ -91,7 +98,8 @@ FIGURES = [
     ("mask", [MASK], {"m": 10}, {"cells": [1, 0, 0, 0, 0, 0, 0, 1, 1, 0] + [2] * 6}),
     ("memory_order", [xp.asarray(COUNTS.T.copy()).T], {}, {
         "words": [*map(str, [*COUNTS.ravel(), *COUNTS.T.ravel()])],
-        "cells": np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]) / 3}),
+        "cells": np.array([1, 1, 1, 2, 2, 2, 3, 3, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3]) / -3,
+        "faces": 18 * [BLUE]}),
     ("mistakes", [Answers()], {}, {
         "titles": ["3 (0)", "7 (3)", "3 (7)", "3 (5)"], "pixels": [0.95, 0.1, 0.8, 0.6]}),
     ("predictions", [Answers(), 2], {}, {"titles": ["3 (3)", "3 (5)"], "pixels": [0.9, 0.6]}),
@@ -103,7 +111,8 @@ FIGURES = [
                          "waiting for": ([(5, 1)], "")}}], {"unit": "s", "machine": "m"}, {
         "spans": [0, 10, 20, 25, 4, 5, 5, 6], "words": ["n", "1 µs"], "x axis": ["s | m"],
         "lanes": [ORANGE, BLUE, GREY]}),
-    ("weights", [Answers()], {}, {"pixels": [-1000, -216], "blue": ["#053061"] * 2}),
+    ("weights", [Answers()], {"limit": 9}, {
+        "pixels": [-1000, -216], "blue": 2 * [BLUE], "scale": 2 * [-9, 9]}),
 ]
 # fmt: on
 
@@ -131,6 +140,10 @@ def test_a_figure_shows_its_data_in_the_book_s_style(name, arguments, options, e
         assert found == pytest.approx(list(values), nan_ok=True), fact
     assert dict(plt.rcParams) == before  # the reader's own figures look as ever
     assert figure.get_layout_engine() is not None
+    figure.savefig(svg := StringIO(), format="svg")
+    assert figure.get_figwidth() == 4.5
+    sizes = re.findall(r"font: ([\d.]+)px", svg.getvalue())  # on 4.5 inches, 324 points
+    assert min(map(float, sizes), default=10) >= 9, "what cannot be read on a phone"
     boxes = [t.get_window_extent() for axis in figure.axes for t in axis.texts if t.get_text()]
     for i, box in enumerate(boxes):  # no words upon others, none cut off
         assert not any(box.overlaps(other) for other in boxes[:i])
@@ -174,3 +187,62 @@ def test_drawings_say_what_the_code_does():
     wide = launches.epoch(8192)
     said = f"{wide.clusters} blocks, {dict(wide.sizes)['UNITS']} units each"
     assert said in texts["wide"]
+
+
+def stored_figures():
+    """The outputs that are SVG, of all notebooks: by chapter and name, or number of the cell."""
+    for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
+        for i, cell in enumerate(json.loads(path.read_text())["cells"]):
+            for output in cell.get("outputs", ()):
+                if svg := "".join(output.get("data", {}).get("image/svg+xml", ())):
+                    figure = cell["metadata"]["mystnb"].get("figure", {})
+                    yield figure.get("name", f"{path.stem} {i}"), "".join(cell["source"]), svg
+
+
+FIGURES_STORED = {name: (source, svg) for name, source, svg in stored_figures()}
+
+
+def test_a_stored_drawing_is_that_of_the_file():
+    drawn = {name: one for name, one in FIGURES_STORED.items() if one[0].startswith("SVG(")}
+    assert len(drawn) >= 10
+    for name, (source, svg) in drawn.items():
+        path = DRAWINGS[0].parents[2] / re.search(r'book/(.*\.svg)"', source)[1]
+        assert ElementTree.canonicalize(svg) == ElementTree.canonicalize(path.read_text()), name
+
+
+def words_of(name):
+    return re.findall(r"<text [^>]*>([^<]+)</text>", FIGURES_STORED[name][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "arithmetic", "epilog", "k"),
+    [
+        ("fig-if-drelu", "float32", "DRELU_BGRAD", 10),
+        ("fig-if-tf32", "tf32", "RELU_AUX_BIAS", 784),
+        ("fig-if-bf16", "bfloat16", "RELU_AUX_BIAS", 784),
+    ],
+)
+def test_a_stored_figure_shows_the_ratios_of_its_record(name, arithmetic, epilog, k):
+    ratios = {}
+    for row in results.load("fusion")["points"]:
+        if (row["arithmetic"], row["epilog"], row["k"]) == (arithmetic, epilog, k):
+            ratios[row["m"], row["n"]] = f"{row['fused'][1] / row['one kernel'][1]:.2f}"
+    widths = [int(word) for word in words_of(name) if "." not in word and word.isdigit()]
+    n, m = sorted(set(widths[:6])), sorted(set(widths[6:]), reverse=True)
+    expected = [ratios[one, other] for one in m for other in n]
+    assert [word for word in words_of(name) if re.fullmatch(r"\d\.\d\d", word)] == expected
+
+
+@pytest.mark.parametrize("name", ["fig-ok-phases", "fig-ok-wide"])
+def test_a_stored_staircase_shows_the_cycles_of_its_record(name):
+    rows = [[f"{n:,}" for n in row["cycles"].values()] for row in results.load("phases")["rows"]]
+    shown = [word for word in words_of(name) if re.fullmatch(r"[\d,]*\d{3}", word)]
+    steps = [row for row in rows if any(row == shown[i : i + len(row)] for i in range(len(shown)))]
+    assert len(steps) == 2
+
+
+def test_the_stored_bars_of_the_published_code_are_those_of_its_record():
+    record = results.load("published_h200")["epoch_milliseconds"]
+    for network in ("fused", "naive"):
+        times = record[f"images on the GPU, {network} network"].values()
+        assert {f"{time:g}" for time in times} <= set(words_of("fig-fn-times"))
