@@ -1,4 +1,4 @@
-"""The style of the bibliography: each entry is labelled by author and year, as the text cites it."""
+"""The style of the bibliography: entries are labelled by author and year, as the text cites."""
 
 from pybtex.database import Entry
 from pybtex.plugin import register_plugin
