@@ -37,8 +37,8 @@ def notebooks(record: dict[str, Any]) -> str:
 
 
 def when(time: dict[str, Any]) -> str:
-    """On which machine it was measured, and when."""
-    return f"{time['machine'].partition(';')[0]}, {time['date']}"
+    """On which GPU it was measured, or else on which processor, and when."""
+    return f"{time['machine'].partition(',')[0]}, {time['date']}"
 
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
