@@ -65,7 +65,7 @@ CELLS = (
     {"cell_type": "markdown", "source": ["# One"], "metadata": {}},
     {"cell_type": "code", "source": ["1"], "metadata": {}},
     {"cell_type": "code", "source": ["2"], "metadata": {"tags": ["nbval-ignore-output"]}},
-    {"cell_type": "code", "source": ["3"], "metadata": {"tags": ["hide-input"]}},
+    {"cell_type": "code", "source": ["3"], "metadata": {"tags": ["nbval-skip"]}},
     {"cell_type": "code", "source": [], "metadata": {}},
 )
 
@@ -77,7 +77,7 @@ def test_the_status_of_a_notebook_is_counted_or_measured_never_made_up(tmp_path,
     monkeypatch.setattr(status_page, "NOTEBOOKS", tmp_path)
     rows = status_page.notebooks({"notebooks": {"01_one": TIME}}).splitlines()[2:]
     assert rows == [
-        "| 1. {doc}`../notebooks/01_one` | one H100, 2030-01-02 | 1,234.5 | 3 | 2 | 1 |",
+        "| 1. {doc}`../notebooks/01_one` | one H100, 2030-01-02 | 1,234.5 | 3 | 1 | 2 |",
         "| 12. {doc}`../notebooks/12_two` | not measured yet | – | 1 | 1 | 0 |",
     ]
     assert status_page.notebooks({}).count("not measured yet") == 2
