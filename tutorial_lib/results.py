@@ -20,6 +20,8 @@ import numpy as np
 from tutorial_lib.kernels.needs import this_device
 
 RESULTS = Path(__file__).parent.parent / "book" / "results"
+THOUSANDS = re.compile(r"(?<![\w.,])\d{4,}(?![\w.])")
+NUMERIC = re.compile(r"([-\d\s.,:;=+–−×/()*%]|<br>|e(?=[-\d])|to\b|[µm]s\b)*$")
 # What the measurements depend on; a record says which of them are installed.
 CUDA_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "nvmath-python", "nvidia-cublas-cu12")
 PACKAGES = ("numpy", *CUDA_PACKAGES, "nvidia-cublas", "torch", "triton", "jax")
@@ -86,9 +88,12 @@ def milliseconds(record: dict, name: str, width: int, arithmetic: str = "float32
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1) -> str:
-    """A Markdown table: the first `left` columns are flush left, the others flush right."""
-    rule = [":--"] * left + ["--:"] * (len(header) - left)
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [header, rule, *rows])
+    """A Markdown table; columns of numbers are flush right, and a thousand is 1,000."""
+    lines = ["| " + " | ".join(map(str, line)) + " |" for line in [header, *rows]]
+    lines = [THOUSANDS.sub(lambda number: f"{int(number[0]):,}", line) for line in lines]
+    columns = zip(*(line[2:-2].split(" | ") for line in lines[1:]))
+    rule = ["--:" if all(map(NUMERIC.match, column)) else ":--" for column in columns]
+    return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:

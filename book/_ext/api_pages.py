@@ -7,6 +7,8 @@ from sphinx.application import Sphinx
 from sphinx.ext import apidoc
 
 BOOK = Path(__file__).parents[1]
+# No pages for the tests, and none for what is only run: a contestant of the ladder, a command.
+LEFT_OUT = "tests", "benchmarks/*_peer.py", "benchmarks/rung.py", "benchmarks/readme.py"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -15,5 +17,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     shutil.rmtree(pages, ignore_errors=True)  # those of packages that have gone
     template = str(Path(__file__).with_name("apidoc"))
     options = ["--no-toc", "--templatedir", template, "-q", "--output-dir", str(pages)]
-    apidoc.main([*options, str(package), str(package / "tests")])
+    apidoc.main([*options, str(package), *(str(package / name) for name in LEFT_OUT)])
     return {"parallel_read_safe": True, "parallel_write_safe": True}

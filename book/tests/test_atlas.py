@@ -79,7 +79,7 @@ def test_kernels_are_those_of_the_record(epilog):
     shown = dict(re.findall(r"\| kernels on an H100, (.*?) \| (.*) \|", entry))
     found = Counter()
     for call in results.load("kernels")["calls"]:
-        size = " × ".join(str(call[extent]) for extent in "mnk")
+        size = " × ".join(f"{call[extent]:,}" for extent in "mnk")
         if call["epilog"] == name and size in shown:
             roles = [profiler.role(kernel["name"]) for kernel in call["kernels"]]
             roles = [role for role in roles if role != "memset"]
@@ -88,7 +88,7 @@ def test_kernels_are_those_of_the_record(epilog):
             (group,) = [group for group in groups if label in re.findall(r"\w+", group)]
             assert group.endswith(f": {' + '.join(roles)}")
             found[size] += 1
-            if size == "8192 × 256 × 784":
+            if size == "8,192 × 256 × 784":
                 column = 4 + ["float32", "tf32", "float16", "bfloat16"].index(call["arithmetic"])
                 assert row.split("|")[column].strip() == str(len(roles))
     assert len(found) >= 3
