@@ -88,11 +88,12 @@ def milliseconds(record: dict, name: str, width: int, arithmetic: str = "float32
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1) -> str:
-    """A Markdown table; columns of numbers are flush right, and a thousand is 1,000."""
+    """A Markdown table: a column is flush right if half of it or more is numbers; 1000 is 1,000."""
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in [header, *rows]]
     lines = [THOUSANDS.sub(lambda number: f"{int(number[0]):,}", line) for line in lines]
     columns = zip(*(line[2:-2].split(" | ") for line in lines[1:]))
-    rule = ["--:" if all(map(NUMERIC.match, column)) else ":--" for column in columns]
+    numbers = [[bool(NUMERIC.match(text)) for text in column] for column in columns]
+    rule = ["--:" if 2 * sum(column) >= len(column) else ":--" for column in numbers]
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
 
 
