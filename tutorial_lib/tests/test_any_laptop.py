@@ -25,7 +25,7 @@ LAPTOPS = {  # uv's names
     "Linux on Arm": "aarch64-manylinux_2_28",
 }
 STACKS = {
-    "cupy-cuda12x": "3.10 requirements.txt",
+    "cupy-cuda12x": "3.11 requirements.txt",
     "cupy-cuda13x": "3.13 pyproject.toml --extra cu13",
 }
 CUDA = {*STACKS, "nvmath-python"}
