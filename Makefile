@@ -1,5 +1,6 @@
 # make book: the HTML, from stored outputs.   make test: every test and every notebook.   make lab: the notebooks, live.
 # make outputs: every notebook executed anew, in place, on a GPU if there is one.
+# make lock: pages.lock, the newest versions that the pages' packages allow.
 # Each sets up .venv by itself. CUDA=13 takes the CUDA 13 stack; PYTHON=python3.12 another interpreter.
 # By hand: book/tools/atlas.py writes the epilog atlas, widgets.py the network in the page, gain.py and climb.py a figure each, pays.py the measured times in the page, colab.py notebooks for Colab.
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 endif
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: book test lab outputs lint clean
+.PHONY: book test lab outputs lint lock clean
 
 book: .venv/pages
 	rm -rf _build/html/_modules # Sphinx keeps a page of source that is newer than the source, even if it is of an older one
@@ -34,14 +35,20 @@ outputs: .venv/cuda$(CUDA)
 lint: .venv/cuda$(CUDA)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+lock: .venv/pages
+	$(INSTALL) "$$(grep '^uv' requirements.txt)"
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file pages.lock .venv/pages.txt pyproject.toml
+
 clean:
 	rm -rf .venv _build
 
-# What the pages need: the first section of requirements.txt.
-.venv/pages: requirements.txt pyproject.toml
+# What the pages need: the first section of requirements.txt, in the versions and with the hashes of pages.lock.
+.venv/pages: requirements.txt pages.lock pyproject.toml
 	$(PYTHON) -m venv --upgrade-deps .venv # older pips fail to resolve the CUDA 13 stack
-	sed '/^# To run/q' requirements.txt > .venv/pages.txt
-	$(INSTALL) -r .venv/pages.txt -e .
+	sed '/^$$/q' requirements.txt > .venv/pages.txt
+	$(INSTALL) --require-hashes -r pages.lock
+	$(INSTALL) --no-deps --no-build-isolation -e . # with the setuptools of pages.lock
 	touch $@
 
 # What running needs: all of it; on Linux in one stack of CUDA libraries.
