@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -25,7 +26,7 @@ LAPTOPS = {  # uv's names
     "Linux on Arm": "aarch64-manylinux_2_28",
 }
 STACKS = {
-    "cupy-cuda12x": "3.10 requirements.txt",
+    "cupy-cuda12x": "3.11 requirements.txt",
     "cupy-cuda13x": "3.13 pyproject.toml --extra cu13",
 }
 CUDA = {*STACKS, "nvmath-python"}
@@ -64,7 +65,7 @@ def test_chapters_are_run_without_the_gpu_libraries(tmp_path):
 
 
 def test_the_requirements_resolve_to_wheels_for_every_laptop():
-    """uv resolves each stack for each laptop, all at once: metadata only, wheels only."""
+    """uv adds each stack to pages.lock for each laptop, all at once: metadata only, wheels only."""
     uv = pytest.importorskip("uv", reason="needs uv").find_uv_bin()
     # macOS 14 is the oldest that torch supports; a hanging network shall not hang the tests.
     settings = {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}
@@ -72,8 +73,9 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     runs = {}
     for laptop, (cupy, stack) in itertools.product(LAPTOPS, STACKS.items()):
-        command = f"pip compile -q --only-binary :all: --no-annotate -p {stack} --python-platform"
-        runs[laptop, cupy] = subprocess.Popen([uv, *command.split(), LAPTOPS[laptop]], **options)
+        command = f"pip compile -q --only-binary :all: --no-annotate -c pages.lock -p {stack}"
+        command = [uv, *command.split(), "--python-platform", LAPTOPS[laptop]]
+        runs[laptop, cupy] = subprocess.Popen(command, **options)
     results = {key: (*run.communicate(), run.returncode) for key, run in runs.items()}
     for (laptop, cupy), (found, error, status) in results.items():
         if re.search("Failed to fetch|error sending request|offline|timed out", error):
@@ -85,3 +87,29 @@ def test_the_requirements_resolve_to_wheels_for_every_laptop():
         assert names & (CUDA | TORCH) == expected, f"{laptop}, {cupy}"
         libraries = [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
         assert bool(libraries) == linux, f"{laptop}, {cupy}"
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_the_lock_holds_all_that_the_pages_need_with_hashes(python, system):
+    """Also what builds the package: pages.lock is installed without resolving anything."""
+    packaging = pytest.importorskip("packaging.requirements")
+    where = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
+    lock = (ROOT / "pages.lock").read_text(encoding="utf-8")
+    assert "://" not in lock, "it names no package index"
+    locked = {}
+    for entry in re.split(r"\n(?=\S)", re.sub("^#.*\n", "", lock, flags=re.MULTILINE)):
+        pinned, *hashes = re.split(r"\s*\\\n\s*", entry.strip())
+        assert hashes
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", each) for each in hashes)
+        pin = packaging.Requirement(pinned)
+        if not pin.marker or pin.marker.evaluate(where):
+            assert locked.setdefault(pin.name, pin.specifier) is pin.specifier, "pinned once"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    made, run, _ = (ROOT / "requirements.txt").read_text(encoding="utf-8").partition("\n# To run")
+    assert run
+    needed = re.findall(r"^\w[^#\n]*", made, re.MULTILINE)
+    for line in needed + project["project"]["dependencies"] + project["build-system"]["requires"]:
+        wanted = packaging.Requirement(line)
+        version = str(locked[wanted.name]).removeprefix("==")
+        assert version in wanted.specifier, f"make lock: {line}, but {version} is locked"
