@@ -28,8 +28,7 @@ def plot_digits(images: Array, titles: Sequence[str], **look: Any) -> None:
 
 
 def plot_weights(model: MnistNetBase, limit: float) -> None:
-    """The rows of `weights_hidden` as pictures: positive weights blue, negative orange, in full
-    color from `limit` on. Pictures to be compared need the same limit."""
+    """The rows of `weights_hidden` as pictures: blue above 0, orange below, full at `limit`."""
     titles = [""] * len(model.weights_hidden)
     colors = LinearSegmentedColormap.from_list("orange to blue", (ORANGE, "white", BLUE))
     plot_digits(model.weights_hidden, titles, cmap=colors, vmin=-limit, vmax=limit)
@@ -66,8 +65,7 @@ def plot_confusion(counts: np.ndarray) -> None:
 
 @styled
 def plot_flattening(image: Array) -> None:
-    """One image (784,) as a square and as the line that it is in memory: the whole line, and a part
-    of it enlarged, with four neighboring rows framed in all three."""
+    """One image (784,) as a square, as the line that it is in memory, and a part of it enlarged."""
     square, line, part = axes = panels(3, 4.5, height_ratios=(3, 1, 1))
     square.imshow(to_numpy(image).reshape(28, 28), extent=(0, 28, 28, 0))
     for axis in (line, part):

@@ -16,8 +16,8 @@ TINTS = [(0, BLUE + "99"), (0.5, BLUE + "00"), (0.5, ORANGE + "00"), (1, ORANGE 
 TINTS = LinearSegmentedColormap.from_list("blue to orange", TINTS)
 
 # In notebooks figures are SVG of just their size, text as text, the same file for the same data.
-plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tutorial_lib"})
-plt.rcParams["axes.formatter.min_exponent"] = 99  # 1e-09: no small digits, which a phone hides
+plt.rc("svg", fonttype="none", hashsalt="tutorial_lib")
+plt.rc("axes.formatter", min_exponent=99)  # 1e-09: no small digits, which a phone hides
 if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
     saved = {"bbox_inches": None, "metadata": {"Date": None}}
     shell.run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
@@ -33,8 +33,10 @@ def panels(number: int, height: float, **options: Any) -> np.ndarray:
 
 
 def label_lines(axis: Axes) -> None:
-    """Write the name of each line at its right end, none upon another; call this last."""
+    """Name each line at its right end, none upon another, and ticks by numbers; call this last."""
     axis.autoscale_view()
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_formatter("{x:g}")
     lines = [line for line in axis.lines if not line.get_label().startswith("_")]
     ends = [max(tuple(p) for p in line.get_xydata() if np.isfinite(p[1])) for line in lines]
     heights = axis.transAxes.inverted().transform(axis.transData.transform(ends))[:, 1]
