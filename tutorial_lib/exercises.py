@@ -1,7 +1,9 @@
 """Checks a reader's answer to an exercise, and says what is wrong with it."""
 
+import dis
 import inspect
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,8 +44,9 @@ def check(
 def _has_blank(answer: Any) -> bool:
     if inspect.isclass(answer):
         return any(map(_has_blank, vars(answer).values()))
-    if inspect.isfunction(answer):
-        return any(constant is ... for constant in answer.__code__.co_consts)
+    if inspect.isfunction(answer):  # `x[...] = y` is none
+        steps = pairwise(dis.get_instructions(answer))
+        return any(a.argval is ... and "SUBSCR" not in b.opname for a, b in steps)
     if isinstance(answer, dict | tuple | list):
         return any(map(_has_blank, answer.values() if isinstance(answer, dict) else answer))
     return answer is ...

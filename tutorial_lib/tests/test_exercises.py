@@ -82,6 +82,14 @@ def test_a_blank_is_not_an_answer(blank, capsys):
     assert "fill in the blanks" in told(capsys, blank, 3)
 
 
+def test_an_ellipsis_that_indexes_is_no_blank(capsys):
+    def in_place(x):
+        x[...] = x[...] + 1
+        return x
+
+    assert told(capsys, in_place, np.array([1, 2]), np.array([0, 1])) == "Right."
+
+
 def test_a_function_is_called_with_the_arguments(capsys):
     arguments = MATRIX, MATRIX.T
     assert told(capsys, lambda a, b: (b.T @ a.T).T, product, *arguments) == "Right."
