@@ -1,5 +1,5 @@
 // A solution is folded until the reader opens it or prints the page: from its title, a bold line, to
-// the next exercise or the end of the section.
+// the cell that solves it, or else to the next exercise or the end of the section.
 document.addEventListener("DOMContentLoaded", () => {
   const titled = (node, start) => node.matches("p") && node.textContent.startsWith(start);
   const titles = [...document.querySelectorAll("section > p")];
@@ -13,7 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
     let next = details.nextElementSibling;
     while (next && !next.matches("section") && !titled(next, "Exercise ")) {
       details.append(next);
-      next = details.nextElementSibling;
+      next = next.matches(".tag_solution") ? null : details.nextElementSibling;
     }
   }
   matchMedia("print").addEventListener("change", (print) => {
