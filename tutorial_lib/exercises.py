@@ -2,7 +2,7 @@
 
 import dis
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ def check(
     expected: Any,
     *arguments: Any,
     through: Callable | None = None,
-    why: Mapping | None = None,
+    why: Mapping[Any, str] | Iterable[tuple[Any, str]] = (),
     rtol: float = 1e-4,
 ) -> None:
     """Print "Right." or, after "Not yet:", what is wrong.
@@ -24,7 +24,7 @@ def check(
     `answer` and `expected` are values, or functions that are called with `arguments`, or classes
     that the function `through` turns into values when called with one and the `arguments`. A value
     is a number, an array, a text, a member of an enumeration, or several in a tuple, list or dict.
-    Numbers may differ by `rtol` of the largest in their array. `why` maps known wrong values to
+    Numbers may differ by `rtol` of the largest in their array. `why` pairs known wrong values with
     what is to be said of them. ``...`` in the answer is a blank that is still to be filled.
     """
     if _has_blank(answer):
@@ -37,7 +37,8 @@ def check(
         print(f"Not yet: your code raises {type(error).__name__}: {error}")
         return
     wrong = _difference(got, want, "your answer", rtol)
-    known = [text for value, text in (why or {}).items() if not _difference(got, value, "", rtol)]
+    mistakes = why.items() if isinstance(why, Mapping) else why
+    known = [text for value, text in mistakes if not _difference(got, value, "", rtol)]
     print(f"Not yet: {known[0] if known else wrong}" if wrong else "Right.")
 
 

@@ -111,6 +111,8 @@ def test_a_known_mistake_is_explained(capsys):
         "adds no bias."
     )
     assert told(capsys, (1, 2), (2, 1), why=why) == "Not yet: That is its transpose."
+    pairs = [(MATRIX, "No."), (MATRIX.T, "That is its transpose.")]
+    assert told(capsys, MATRIX.T, MATRIX.T @ MATRIX, why=pairs) == "Not yet: That is its transpose."
     assert "which is not right" in told(capsys, MatmulEpilog.GELU, MatmulEpilog.RELU_BIAS, why=why)
 
 
