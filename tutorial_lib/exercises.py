@@ -46,8 +46,9 @@ def _has_blank(answer: Any) -> bool:
     if inspect.isclass(answer):
         return any(map(_has_blank, vars(answer).values()))
     if inspect.isfunction(answer):  # `x[...] = y` is none
-        steps = pairwise(dis.get_instructions(answer))
-        return any(a.argval is ... and "SUBSCR" not in b.opname for a, b in steps)
+        steps = [step for step in dis.get_instructions(answer) if step.opname != "COPY"]
+        indices = [a for a, b in pairwise(steps) if "SUBSCR" in b.opname or b.argrepr == "[]"]
+        return any(step.argval is ... and step not in indices for step in steps)
     if isinstance(answer, dict | tuple | list):
         return any(map(_has_blank, answer.values() if isinstance(answer, dict) else answer))
     return answer is ...
