@@ -142,8 +142,9 @@ def test_a_figure_shows_its_data_in_the_book_s_style(name, arguments, options, e
     assert figure.get_layout_engine() is not None
     figure.savefig(svg := StringIO(), format="svg")
     assert figure.get_figwidth() == 4.5
-    sizes = re.findall(r"font: ([\d.]+)px", svg.getvalue())  # on 4.5 inches, 324 points
-    assert min(map(float, sizes), default=10) >= 9, "what cannot be read on a phone"
+    sizes = re.findall(r"font(?:-size)?: ([\d.]+)px", svg.getvalue())  # on 4.5 inches, 324 points
+    assert bool(sizes) == ("<text" in svg.getvalue()) == (name != "weights")
+    assert all(float(size) >= 9 for size in sizes), "what cannot be read on a phone"
     boxes = [t.get_window_extent() for axis in figure.axes for t in axis.texts if t.get_text()]
     for i, box in enumerate(boxes):  # no words upon others, none cut off
         assert not any(box.overlaps(other) for other in boxes[:i])
