@@ -20,7 +20,7 @@ import numpy as np
 from tutorial_lib.kernels.needs import this_device
 
 RESULTS = Path(__file__).parent.parent / "book" / "results"
-THOUSANDS = re.compile(r"(?<![\w.,])\d{4,}(?![\w.])")
+THOUSANDS = re.compile(r"(?<![-\w.,])\d{4,}(?!-\d|[\w.])")
 NUMERIC = re.compile(r"([-\d\s.,:;=+–−×/()*%]|<br>|e(?=[-\d])|to\b|[µm]s\b)*$")
 # What the measurements depend on; a record says which of them are installed.
 CUDA_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "nvmath-python", "nvidia-cublas-cu12")

@@ -20,7 +20,7 @@ TITLE, AUTHOR = "Three pages", "Nobody"
 @pytest.fixture(scope="module")
 def parts():
     """Of the book, the first page, chapter 3, which has numbered equations, and the glossary."""
-    landing, _, problem, *_, reference = press.parts_of_the_book()
+    landing, _, problem, *_, reference, _ = press.parts_of_the_book()
     problem.pages = [page for page in problem.pages if "gradients" in page.address]
     reference.pages = [page for page in reference.pages if "glossary" in page.address]
     return [landing, problem, reference]
