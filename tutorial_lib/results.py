@@ -87,7 +87,7 @@ def milliseconds(record: dict, name: str, width: int, arithmetic: str = "float32
     return outcome(record, name, width, arithmetic).get("wall", {}).get("median")
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, left: int = 1) -> str:
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table: a column is flush right if half of it or more is numbers; 1000 is 1,000."""
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in [header, *rows]]
     lines = [THOUSANDS.sub(lambda number: f"{int(number[0]):,}", line) for line in lines]

@@ -33,7 +33,7 @@ def notebooks(record: dict[str, Any]) -> str:
         title = f"{int(path.stem[:2])}. {{doc}}`../notebooks/{path.stem}`"
         rows.append([title, *timed, len(cells), len(cells) - left_out, left_out])
     header = ["chapter", "timed on", "seconds", "code cells", "compared", "not compared"]
-    return results.table(header, rows, left=2)
+    return results.table(header, rows)
 
 
 def when(time: dict[str, Any]) -> str:
