@@ -113,6 +113,9 @@ def test_the_epub_is_whole_with_its_mathematics_as_mathml(typeset, parts, tmp_pa
         names = {name for name in archive.namelist() if name.endswith(".xhtml")}
         pages = {Path(name).name: ET.fromstring(archive.read(name)) for name in names}
         files = set(archive.namelist())
+        chapter = archive.read("EPUB/page-03_gradients.xhtml").decode()
+    assert "stroke: #2a6f97" in chapter
+    assert "var(--" not in chapter
     ids = {(name, tag.get("id")) for name, page in pages.items() for tag in page.iter()}
     for name, page in pages.items():
         tags = list(page.iter())

@@ -176,14 +176,17 @@ def ebook(page: Page, parts: list[SimpleNamespace], title: str, author: str) -> 
     style = epub.EpubItem("style", "book.css", "text/css", read_css())
     book.add_item(style)
     titles = {each.id: each.title for part in parts for each in part.pages}
-    chapters, files = {}, set()
+    chapters, files, colors = {}, set(), light_colors()
     for name, xhtml in page.evaluate(AS_XHTML):
         files |= set(re.findall(r' src="([^"]+)"', xhtml))
+        # A reader of EPUBs may know no custom properties, and keeps its own colors of the page.
+        xhtml = re.sub(r"var\(--figure-([\w-]+)\)", lambda found: colors[found[1]], xhtml)
         # "#page--place" and "#page" are now in the page's own file.
         xhtml = re.sub(r'href="#((page-.*?)(--[^"]*)?)"', r'href="\2.xhtml#\1"', xhtml)
         chapter = Chapter(uid=name, file_name=f"{name}.xhtml", title=titles.get(name, title))
         chapter.content = XHTML.format(chapter.title, xhtml).encode()
-        chapter.properties = ["mathml"] if "<math" in xhtml else []
+        kinds = {"mathml": "<math", "svg": "<svg"}
+        chapter.properties = [kind for kind, tag in kinds.items() if tag in xhtml]
         chapters[name] = chapter
         book.add_item(chapter)
     for number, file in enumerate(sorted(files)):
@@ -203,6 +206,13 @@ def read_css() -> str:
     """Return the EPUB's style sheet: its own and the colors of code."""
     pygments = (BUILD / "html" / "_static" / "pygments.css").read_text(encoding="utf-8")
     return (TOOLS / "epub.css").read_text(encoding="utf-8") + pygments
+
+
+def light_colors() -> dict[str, str]:
+    """Return the colors of figures on a light page, from the site's style sheet."""
+    css = (BUILD / "html" / "_static" / "book.css").read_text(encoding="utf-8")
+    light = re.search(r"^html \{(.*?)\}", css, re.DOTALL | re.MULTILINE)[1]
+    return {"paper": "#fff"} | dict(re.findall(r"--figure-([\w-]+): (#\w+);", light))
 
 
 def link_downloads() -> None:
