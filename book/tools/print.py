@@ -209,10 +209,9 @@ def read_css() -> str:
 
 
 def light_colors() -> dict[str, str]:
-    """Return the colors of figures on a light page, from the site's style sheet."""
+    """Return the colors of figures on a light page, which the site's style sheet sets first."""
     css = (BUILD / "html" / "_static" / "book.css").read_text(encoding="utf-8")
-    light = re.search(r"^html \{(.*?)\}", css, re.DOTALL | re.MULTILINE)[1]
-    return {"paper": "#fff"} | dict(re.findall(r"--figure-([\w-]+): (#\w+);", light))
+    return {"paper": "#fff"} | dict(reversed(re.findall(r"--figure-([\w-]+): (#\w+);", css)))
 
 
 def link_downloads() -> None:

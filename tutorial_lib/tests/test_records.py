@@ -87,11 +87,17 @@ def test_the_numbers_in_the_readme_are_those_of_the_records():
 
 def test_the_times_of_the_own_kernel_on_the_first_pages_are_those_of_its_record():
     rows = results.load("own_epilog")["rows"]
-    row = results.find(rows, arithmetic="float32", epilog="RELU_AUX_BIAS", m=8192)
+    row, tf32 = (
+        results.find(rows, arithmetic=arithmetic, epilog="RELU_AUX_BIAS", m=8192)
+        for arithmetic in ("float32", "tf32")
+    )
     own, fused = (f"{row[form]['us'][1]:.0f}" for form in ("own", "fused"))
     index = " ".join((readme.README.parent / "book" / "index.md").read_text("utf-8").split())
     assert f"takes {own} µs instead of {fused} in float32" in README
     assert f"the mask in {own} µs; cuBLASLt's two kernels take {fused} (" in index
+    own_tf32, fused_tf32 = (f"{tf32[form]['us'][1]:.0f}" for form in ("own", "fused"))
+    assert f"the times are {own_tf32} µs and {fused_tf32} µs" in index
+    assert f"the times are {own_tf32} µs and {fused_tf32} µs" in README
 
 
 def test_the_lead_over_the_peers_in_the_readme_is_that_of_the_ladder():
