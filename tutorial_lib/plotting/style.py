@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 from matplotlib.colors import LinearSegmentedColormap
 
 BLUE, ORANGE, GREY = "#2a6f97", "#b8551f", "#666c76"  # the style sheet's, in its order
@@ -37,6 +38,8 @@ def label_lines(axis: Axes) -> None:
     axis.autoscale_view()
     for one in (axis.xaxis, axis.yaxis):
         one.set_major_formatter("{x:g}")
+    if isinstance(axis.xaxis.get_major_locator(), LogLocator):
+        axis.locator_params("x", numticks=6)  # side by side
     lines = [line for line in axis.lines if not line.get_label().startswith("_")]
     ends = [max(tuple(p) for p in line.get_xydata() if np.isfinite(p[1])) for line in lines]
     heights = axis.transAxes.inverted().transform(axis.transData.transform(ends))[:, 1]
