@@ -64,6 +64,9 @@ def test_the_combined_page_is_whole_and_its_links_stay_inside(combined):
     assert len(links) > 50
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
     assert all(link.startswith(("#", "https://")) for link in links)
+    drawn = {tag["xlink:href"][1:] for tag in soup.select("svg use")}
+    assert len(drawn) > 5
+    assert drawn | set(re.findall(r"url\(#(.+?)\)", combined)) <= set(ids)
     files = [tag.get("src") or tag["href"] for tag in soup.select("[src], link")]
     assert [file for file in files if not (press.BUILD / file.partition("?")[0]).is_file()] == []
 

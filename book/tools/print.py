@@ -89,7 +89,7 @@ def rewritten(address: str, addresses: set[str], deeper: bool) -> Tag:
         tag.name = "p"
     for heading in article.select("h1, h2, h3, h4, h5"):
         heading.name = f"h{int(heading.name[1]) + deeper}"
-    for tag in article.select("[id]"):
+    for tag in article.select("[id]:not(svg, svg *)"):  # figures have their page in their ids
         tag["id"] = label(address, tag["id"])
     for tag in article.select("[src]"):
         tag["src"] = "html/" + resolve(address, tag["src"])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import LogLocator
 
 BLUE, ORANGE, GREY = "#2a6f97", "#b8551f", "#666c76"  # the style sheet's, in its order
 # So transparent that black can be read on them, and on a dark page what stands for black there.
