@@ -1,4 +1,4 @@
-"""The network with its five products in FP8. Chapter "An epilog of your own"."""
+"""The network with its five products in FP8. See chapter 10."""
 
 import importlib.util
 from typing import Any

@@ -1,4 +1,4 @@
-"""The network with nvmath's fused matmuls, as published. Chapter "The fused network"."""
+"""The network with nvmath's fused matmuls, like NVIDIA's published code. See chapter 6."""
 
 from tutorial_lib.backend import Array, MatmulEpilog
 from tutorial_lib.functions import sigmoid

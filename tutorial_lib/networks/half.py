@@ -1,4 +1,4 @@
-"""The network in half precision, with parameters in float32. Chapter "An epilog of your own"."""
+"""The network in half precision, with parameters in float32. See chapter 10."""
 
 import itertools
 from typing import Any

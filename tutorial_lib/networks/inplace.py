@@ -1,4 +1,4 @@
-"""Fused networks whose matmuls take the step themselves. Chapter "Getting out of the way"."""
+"""Fused networks whose matmuls take the step themselves. See chapter 9."""
 
 from tutorial_lib import kernels
 from tutorial_lib.backend import Array, MatmulEpilog, xp

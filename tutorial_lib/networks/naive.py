@@ -1,4 +1,4 @@
-"""The network in plain CuPy (or NumPy): one line for each formula. Chapter "The plain network"."""
+"""The network in plain CuPy (or NumPy): one line for each formula. See chapter 4."""
 
 from tutorial_lib.backend import Array, xp
 from tutorial_lib.functions import sigmoid

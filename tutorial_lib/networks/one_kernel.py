@@ -1,4 +1,4 @@
-"""An epoch in one kernel. Chapter "One kernel"."""
+"""An epoch in one kernel. See chapter 11."""
 
 from typing import Any
 
