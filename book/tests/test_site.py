@@ -43,7 +43,8 @@ def test_a_page_is_whole_and_every_picture_is_described(page):
     assert all(text and not text.endswith((".png", ".svg")) for text in described)
     ids = [tag["id"] for tag in soup.select("svg.inline-figure, svg.inline-figure [id]")]
     assert len(ids) == len(set(ids)), "a figure would be drawn with parts of another"
-    assert not soup.select("img[src$='.svg' i]:not(.logo__image, .sd-card *, .dropdown-menu *)"), "its own colors"
+    elsewhere = ".logo__image, .sd-card *, .dropdown-menu *"
+    assert not soup.select(f"img[src$='.svg' i]:not({elsewhere})"), "in colors of its own"
     links = (urlsplit(unquote(link["href"])) for link in soup.select("a[href]"))
     for link in (link for link in links if not (link.scheme or link.netloc)):
         target = path.parent / link.path if link.path else path
