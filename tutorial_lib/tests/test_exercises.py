@@ -75,9 +75,11 @@ def test_a_wrong_answer_is_told_what_is_wrong(answer, expected, fault, capsys):
     assert told(capsys, answer, expected) == f"Not yet: {fault}"
 
 
-@pytest.mark.parametrize(
-    "blank", [..., [1, ...], {"a": ...}, lambda x: x @ ..., Unfinished], ids=str
-)
+BLANKS = {"value": ..., "list": [1, ...], "dict": {"a": ...}}
+BLANKS |= {"function": lambda x: x @ ..., "class": Unfinished}
+
+
+@pytest.mark.parametrize("blank", BLANKS.values(), ids=BLANKS)
 def test_a_blank_is_not_an_answer(blank, capsys):
     assert "fill in the blanks" in told(capsys, blank, 3)
 
