@@ -86,3 +86,17 @@ def test_the_landing_page_cites_as_the_citation_file_does():
         "date": str(citation["date-released"]),
         "license": citation["license"],
     }
+
+
+CHAPTERS = sorted((paths.BOOK.parent / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_says_which_paths_contain_it_and_how_long_it_takes(chapter):
+    text = chapter.read_text()
+    assert "**Paths:**" in text
+    assert "(../book/paths.md#one-evening)" in text
+    [said] = re.findall(r"\*\*Reading time\*\* about (\d+) minutes", text)
+    assert abs(int(said) - paths.minutes(f"](../notebooks/{chapter.name})")) <= 5
+    on_evening = chapter.name in paths.path_of("one-evening")
+    assert ("*Short path: " in text) == on_evening

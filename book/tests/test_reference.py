@@ -13,8 +13,7 @@ from built import BOOK, PAGES
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tutorial_lib"
 API = [page for page in PAGES if page.parent.name == "api"]
-# The table of the chapters on the first page has no name for its first column.
-TABLED = [page for page in PAGES if page.parts[0] == "book" and page.stem != "index"]
+TABLED = [page for page in PAGES if page.parts[0] == "book"]
 NUMBER = re.compile(r"[−-]?[\d.,]+( ?%)?( \(.*\))?")
 pytestmark = pytest.mark.skipif(not PAGES, reason="needs the built book: make book")
 
