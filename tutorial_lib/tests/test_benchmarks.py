@@ -259,7 +259,7 @@ def test_the_published_run_is_recorded_and_put_into_the_readme(capsys):
     command_line.main(["published"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| 0 | 0.683328 | 0.683328 | 0.683328 |"
-    assert lines[-1] == "| correct | 9131 of 9,984 | 9131 of 9,984 | 9131 of 9,984 |"
+    assert lines[-1] == "| correct | 9,131 of 9,984 | 9,131 of 9,984 | 9,131 of 9,984 |"
     assert list(results.load(f"published_run_{backend.name}")["networks"])[1] == "MnistNet"
     in_readme = "\n".join([readme.PUBLISHED, *lines, readme.END]) in readme.README.read_text()
     assert in_readme == (backend.name == "cpu")
