@@ -17,6 +17,7 @@ def check(
     *arguments: Any,
     through: Callable | None = None,
     why: Mapping[Any, str] | Iterable[tuple[Any, str]] = (),
+    misfit: str = "",
     rtol: float = 1e-4,
 ) -> None:
     """Print "Right." or, after "Not yet:", what is wrong.
@@ -24,8 +25,9 @@ def check(
     `answer` and `expected` are values, or functions that are called with `arguments`, or classes
     that the function `through` turns into values when called with one and the `arguments`. A value
     is a number, an array, a text, a member of an enumeration, or several in a tuple, list or dict.
-    Numbers may differ by `rtol` of the largest in their array. `why` pairs known wrong values with
-    what is to be said of them. ``...`` in the answer is a blank that is still to be filled.
+    Numbers may differ by `rtol` of the largest in their array. ``...`` in the answer is a blank
+    that is still to be filled. `why` pairs known wrong values, of a dict also single entries, with
+    what is to be said of them; `misfit` is said of a ValueError, as shapes raise that do not fit.
     """
     if _has_blank(answer):
         print("Not yet: fill in the blanks (...), then run this cell again.")
@@ -34,7 +36,8 @@ def check(
     try:
         got = _value(answer, arguments, through)
     except Exception as error:
-        print(f"Not yet: your code raises {type(error).__name__}: {error}")
+        known = isinstance(error, ValueError) and misfit
+        print("Not yet:", known or f"your code raises {type(error).__name__}: {error}")
         return
     wrong = _difference(got, want, "your answer", rtol)
     mistakes = why.items() if isinstance(why, Mapping) else why
@@ -63,7 +66,7 @@ def _value(thing: Any, arguments: tuple, through: Callable | None) -> Any:
 def _difference(got: Any, want: Any, name: str, rtol: float) -> str:
     """What is wrong with `got`, in words; empty if nothing is."""
     if isinstance(want, dict | tuple | list):
-        if not isinstance(got, type(want)) or len(got) != len(want):
+        if not isinstance(got, type(want)) or (len(got) != len(want) and type(want) is not dict):
             return f"{name} should be a {type(want).__name__} of {len(want)}, not {got!r}."
         if isinstance(want, dict) and (missing := [key for key in want if key not in got]):
             return f"{name} has no entry {missing[0]!r}."
@@ -71,7 +74,8 @@ def _difference(got: Any, want: Any, name: str, rtol: float) -> str:
         parts = (_difference(got[key], want[key], f"{name}[{key!r}]", rtol) for key in keys)
         return next(filter(None, parts), "")
     if not hasattr(want, "dtype") and not isinstance(want, int | float):
-        return "" if got == want else f"{name} is {got}, which is not right."
+        same = isinstance(got, type(want)) and got == want  # an array may be no answer at all
+        return "" if same else f"{name} is {got}, which is not right."
     if got is None:
         return f"{name} is None: does your function return its result?"
     try:

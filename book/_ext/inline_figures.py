@@ -53,9 +53,7 @@ class InlineFigures(SphinxPostTransform):
         for i, image in enumerate(list(self.document.findall(nodes.image)), 1):
             path = Path(self.app.srcdir, image["uri"])
             if path.suffix == ".svg":
-                name = (
-                    f"figure-{Path(self.env.docname).name}-{i}"  # of all pages, for the printed one
-                )
+                name = f"figure-{Path(self.env.docname).name}-{i}"  # one of its kind in print, too
                 svg = inline(path.read_text(encoding="utf-8"), name, image.get("alt", ""))
                 image.replace_self(nodes.raw("", svg, format="html"))
 

@@ -57,6 +57,7 @@ WRONG = [
     (1e-9, 0, "your answer is 1e-09, which is not right."),
     (float("nan"), 3, "your answer is nan, which is not right."),
     ("GELU", "RELU", "your answer is GELU, which is not right."),
+    (ROW, "RELU", "your answer is [0 0 9], which is not right."),
     (None, 3, "your answer is None: does your function return its result?"),
     ("three", 3, "your answer is 'three', and it should be a number or an array of numbers."),
     ((30,), (30, 784), "your answer should be a tuple of 2, not (30,)."),
@@ -117,6 +118,19 @@ def test_a_known_mistake_is_explained(capsys):
     pairs = [(MATRIX, "No."), (MATRIX.T, "That is its transpose.")]
     assert told(capsys, MATRIX.T, MATRIX.T @ MATRIX, why=pairs) == "Not yet: That is its transpose."
     assert "which is not right" in told(capsys, MatmulEpilog.GELU, MatmulEpilog.RELU_BIAS, why=why)
+
+
+def test_a_known_mistake_may_be_one_entry_of_several(capsys):
+    right, why = {"W": MATRIX, "b": ROW}, [({"W": MATRIX.T}, "It is transposed.")]
+    assert told(capsys, {"W": MATRIX.T, "b": ROW}, right, why=why) == "Not yet: It is transposed."
+    assert "at [2]" in told(capsys, {"W": MATRIX, "b": 2 * ROW}, right, why=why)
+
+
+def test_shapes_that_do_not_fit_are_explained(capsys):
+    options = {"misfit": "Which factor do you transpose?"}
+    fault = told(capsys, lambda a: a @ a, MATRIX, MATRIX, **options)
+    assert fault == "Not yet: Which factor do you transpose?"
+    assert "raises AttributeError" in told(capsys, lambda a: a.t, MATRIX, MATRIX, **options)
 
 
 def test_an_exercise_that_is_wrong_itself_does_not_blame_the_reader():
